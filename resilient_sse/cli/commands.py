@@ -30,8 +30,6 @@ from resilient_sse.cli.serve import serve
 from resilient_sse.cli.tail import tail
 from resilient_sse.cli.top import top
 
-__all__ = ["group", "run"]
-
 _EXCERPT_CHARACTERS: Final = 200
 _PROGRAM: Final = "resilient-sse"
 _COMPLETE: Final = "_RESILIENT_SSE_COMPLETE"  # click's name for the variable by which a shell asks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from contextlib import AsyncExitStack, ExitStack
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -22,11 +23,7 @@ from resilient_sse.cli.arguments import (
 from resilient_sse.cli.exits import Exit, at_sigterm, complain, open_more_files, stdin_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from resilient_sse.testing.proxy import FaultProxy
-
-__all__ = ["fault"]
 
 
 def _target(text: str) -> tuple[str, int]:

@@ -13,14 +13,12 @@ import weakref
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from resilient_sse._client.stream import ResilientStream
 from resilient_sse._core.checks import check
 from resilient_sse._core.states import Reason, StateChange, StreamState
-
-if TYPE_CHECKING:
-    from resilient_sse._core.stats import StreamHealth
+from resilient_sse._core.stats import StreamHealth
 
 __all__ = ["Readiness", "readiness"]
 

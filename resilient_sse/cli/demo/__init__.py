@@ -9,8 +9,6 @@ from secrets import randbelow
 from resilient_sse.cli.arguments import command, plain_option, seed_option
 from resilient_sse.cli.exits import Exit
 
-__all__ = ["demo"]
-
 _SEEDS = 10_000
 
 

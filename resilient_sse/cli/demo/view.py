@@ -22,8 +22,6 @@ from resilient_sse.testing.scenarios import Entry, Follower, Run, RunLog, play
 from resilient_sse.testing.scenarios.gates import written
 from resilient_sse.testing.scenarios.real import RealDriver
 
-__all__ = ["play_and_show"]
-
 _Row: TypeAlias = tuple[float, str, str, str]
 """When, who, what, and in which style."""
 

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from base64 import b64encode
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote_plus, urlsplit
 
@@ -15,12 +16,8 @@ from resilient_sse.cli.output import one_line, show
 from resilient_sse.cli.request import NETWORK, client_of, request_of, request_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from resilient_sse.cli.probe.asking import Findings
     from resilient_sse.cli.probe.checks import Check
-
-__all__ = ["probe"]
 
 _MARKS = {"ok": "green", "warn": "yellow", "fail": "bold red", "not seen": "dim"}
 _SECRET = {"location", "set-cookie", "www-authenticate"}

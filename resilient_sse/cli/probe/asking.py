@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import anyio
 import httpx
 
 from resilient_sse import resume
 from resilient_sse._client.log import redacted
-from resilient_sse._client.request import RequestTemplate
+from resilient_sse._client.request import PreparedRequest, RequestTemplate
 from resilient_sse._client.transport.connection import Connection
 from resilient_sse._client.transport.errors import raise_translated, translated
 from resilient_sse._client.transport.redirects import exchange
 from resilient_sse._core.errors import HandshakeError, ResilientSSEError
 from resilient_sse._core.events import Opened, ServerSentEvent
-from resilient_sse.cli.probe.checks import FAIL, OK, WARN, compare
-from resilient_sse.cli.probe.seen import Seen
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from resilient_sse._client.request import PreparedRequest
-    from resilient_sse.cli.probe.checks import Judged
-    from resilient_sse.cli.probe.seen import Item
-    from resilient_sse.resume import Dialect
-
-__all__ = ["Findings", "Probe", "Way"]
+from resilient_sse.cli.probe.checks import FAIL, OK, WARN, Judged, compare
+from resilient_sse.cli.probe.seen import Item, Seen
+from resilient_sse.resume import Dialect
 
 # Up to which share of the time the first connection may last, and asking to resume.
 _LISTENS: Final = 0.7

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from resilient_sse.cli.output import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from resilient_sse.cli.probe.asking import Findings, Way
     from resilient_sse.cli.probe.seen import Seen
 
-__all__ = ["FAIL", "NOT_SEEN", "OK", "WARN", "Check", "Judged", "check_all", "compare"]
+__all__ = [
+    "FAIL",
+    "NOT_SEEN",
+    "OK",
+    "WARN",
+    "Check",
+    "Judged",
+    "check_all",
+    "compare",
+]  # checks are in `_POINTS`
 
 Judged: TypeAlias = tuple[str, str]
 """A verdict, and what was found."""
