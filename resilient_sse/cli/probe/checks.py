@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from resilient_sse.cli.output import counted
+from resilient_sse.cli.probe.seen import Item, Seen
 
 if TYPE_CHECKING:
-    from resilient_sse.cli.probe.asking import Findings, Way
-    from resilient_sse.cli.probe.seen import Seen
+    from resilient_sse.cli.probe.asking import Findings
 
 __all__ = [
     "FAIL",
@@ -260,16 +260,16 @@ def resume(found: Findings) -> Judged:
     return FAIL, "no event says where to go on"
 
 
-def compare(way: Way, seen: Seen) -> Judged:
-    """Hold what came against what had followed the event that was named."""
-    known, got, due = way.known, seen.events, way.anchor + 1
+def compare(known: Sequence[Item], anchor: int, seen: Seen) -> Judged:
+    """Hold what came against what had followed that one of the *known* events."""
+    got, due = seen.events, anchor + 1
     behind = known[due:]
     if not seen.status:
         why = f": {seen.ended}" if seen.ended else ""
         return FAIL if seen.ended else NOT_SEEN, f"no answer in {seen.seconds:.1f} s{why}"
     if not seen.is_stream and (behind or seen.status != _NO_CONTENT):
         return FAIL, f"was refused with status {seen.status}"
-    if way.anchor and known[0] in got[:1]:
+    if anchor and known[0] in got[:1]:
         return FAIL, "began at the start again, whatever the id"
     before = next((at for at, item in enumerate(got) if item not in known[:due]), len(got))
     came = got[before:]
