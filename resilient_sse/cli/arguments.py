@@ -10,19 +10,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import click
 
-__all__ = ["ABOVE_ZERO", "COUNT", "COUNT_OR_NONE", "DEBUG", "NOT_NEGATIVE", "SECONDS_OR_NONE", "SETTINGS"]
-__all__ += [
-    "Command",
-    "Number",
-    "Whole",
-    "checked",
-    "command",
-    "host_and_port",
-    "json_option",
-    "option",
-]
-__all__ += ["plain_option", "quiet_option", "refuse", "seed_option", "stdin_option"]
-
 _MAX_PORT = 65_535
 _MOST = 2**63 - 1
 _EXIT_CODES = {2: "wrong arguments, or something is not installed", 130: "interrupted by Ctrl-C"}

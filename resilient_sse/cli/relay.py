@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,12 +15,6 @@ from resilient_sse.cli.arguments import COUNT, checked, command, option, refuse
 from resilient_sse.cli.exits import Exit, at_sigterm, complain
 from resilient_sse.cli.output import counted
 from resilient_sse.cli.request import header_option, url_of
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-
-__all__ = ["relay"]
 
 _CONNECT_SECONDS = 5.0
 

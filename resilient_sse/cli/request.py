@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -14,11 +15,7 @@ import click
 from resilient_sse.cli.arguments import SECONDS_OR_NONE, option, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     import httpx
-
-__all__ = ["NETWORK", "client_of", "header_option", "request_of", "request_options", "url_of"]
 
 NETWORK: Final = ("insecure", "cacert", "cert", "key", "proxy")
 """The arguments of `client_of`."""

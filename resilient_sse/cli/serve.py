@@ -28,8 +28,6 @@ from resilient_sse.cli.exits import Exit, at_sigterm, complain, open_more_files,
 if TYPE_CHECKING:
     from resilient_sse.testing.server import EventStore, ReferenceServer
 
-__all__ = ["serve"]
-
 _MOST_BYTES = 16 * 1024 * 1024  # of an event, for a client that was not told otherwise
 
 

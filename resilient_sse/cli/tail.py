@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from resilient_sse import Gap, ResilientStream, ServerSentEvent, StateChange
     from resilient_sse._core.ports import Fact
 
-__all__ = ["tail"]
-
 Form: TypeAlias = "Callable[[ServerSentEvent], str]"
 
 _FIELDS: Final = ("event", "data", "id", "last_event_id", "retry", "connection")

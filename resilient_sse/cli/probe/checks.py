@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from resilient_sse.cli.output import counted
-from resilient_sse.cli.probe.resuming import FAIL, NOT_SEEN, OK, WARN
+from resilient_sse.cli.probe.seen import Item, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from resilient_sse.cli.probe.asking import Findings
-    from resilient_sse.cli.probe.resuming import Judged
 
-__all__ = ["Check", "check_all"]
+__all__ = [
+    "FAIL",
+    "NOT_SEEN",
+    "OK",
+    "WARN",
+    "Check",
+    "Judged",
+    "check_all",
+    "compare",
+]  # checks are in `_POINTS`
+
+Judged: TypeAlias = tuple[str, str]
+"""A verdict, and what was found."""
+
+OK: Final = "ok"
+WARN: Final = "warn"
+FAIL: Final = "fail"
+NOT_SEEN: Final = "not seen"  # nothing came that would tell
 
 
 class Check(NamedTuple):
@@ -40,6 +55,9 @@ _HELD: Final = 0.25
 _BURST: Final = 3
 _READS, _BYTES = 20, 8
 _DIGITS: Final = 18
+_NO_CONTENT: Final = 204
+# Seconds of silence in which a replay has stopped, and is not just slow.
+_PAUSE: Final = 1.0
 # Of what a server says in a header.
 _LONGEST: Final = 200
 
@@ -240,6 +258,36 @@ def resume(found: Findings) -> Judged:
     if found.once:
         return NOT_SEEN, f"{found.method} was sent once, for it may do something; --again sends it again"
     return FAIL, "no event says where to go on"
+
+
+def compare(known: Sequence[Item], anchor: int, seen: Seen) -> Judged:
+    """Hold what came against what had followed that one of the *known* events."""
+    got, due = seen.events, anchor + 1
+    behind = known[due:]
+    if not seen.status:
+        why = f": {seen.ended}" if seen.ended else ""
+        return FAIL if seen.ended else NOT_SEEN, f"no answer in {seen.seconds:.1f} s{why}"
+    if not seen.is_stream and (behind or seen.status != _NO_CONTENT):
+        return FAIL, f"was refused with status {seen.status}"
+    if anchor and known[0] in got[:1]:
+        return FAIL, "began at the start again, whatever the id"
+    before = next((at for at, item in enumerate(got) if item not in known[:due]), len(got))
+    came = got[before:]
+    again = 0
+    for theirs, ours in zip(came, behind, strict=False):
+        if theirs != ours:
+            what = f"{theirs.id or 'another event'} came where {ours.id or 'an event'} was due"
+            return FAIL, f"{what}, behind {counted(again, 'event')}"
+        again += 1
+    if not behind:
+        return (
+            OK if seen.status == _NO_CONTENT else NOT_SEEN
+        ), "nothing had followed the event that was named"
+    told = f"{again} of {counted(len(behind), 'event')} came again"
+    pace = max((arrival.silence for arrival in seen.arrivals), default=0.0)
+    if again < len(behind) and (seen.ended or not again or seen.last_silence > max(_PAUSE, 2 * pace)):
+        return WARN if again and not seen.ended else FAIL, f"{told}, and then none"
+    return OK, f"{told}, behind {counted(before, 'event')} known before" if before else f"{told}, in order"
 
 
 @_point(

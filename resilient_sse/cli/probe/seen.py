@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from resilient_sse._core.events import Comment
 from resilient_sse._core.outage import is_event_stream
 from resilient_sse._core.parser import Block, Parser
 from resilient_sse.cli.output import counted
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["Item", "Seen"]
 
 _HEARTBEATS: Final = frozenset({None, "heartbeat", "ping", "keepalive", "keep-alive", "keep_alive"})
 # A server that sends without end is listened to up to here: twice what one event may have.
