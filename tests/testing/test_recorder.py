@@ -206,7 +206,7 @@ def test_a_long_record_is_judged_at_once():
     path = ("connected", ..., "reconnecting", ..., "connected", ..., "reconnecting", ..., "connected")
     long = walk(*outage(1.0) * 500)
     assert_states(long, ..., *path, ...)
-    with pytest.raises(AssertionError, match="expected: .*'error'"):
+    with pytest.raises(AssertionError, match=r"expected: .*'error'"):
         assert_states(long, ..., *path, ..., "error")
 
 
