@@ -505,6 +505,24 @@ async def test_a_handoff_that_is_cut_short_leaves_the_port_open():
         assert proxy.profile.name == "4g"
 
 
+async def test_a_flap_that_is_cancelled_with_its_proxy_leaves_no_port():
+    """However the two are cancelled together, that is no error, and nobody opens the port again."""
+    before = open_sockets()
+    for _ in range(10):  # trio cancels in any order
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+
+                async def run(tasks=tasks):
+                    async with FaultProxy(HOST, 9) as proxy:
+                        tasks.start_soon(lambda: proxy.flap(1, down=60))
+                        await anyio.sleep_forever()
+
+                tasks.start_soon(run)
+                await anyio.wait_all_tasks_blocked()
+                scope.cancel()
+    assert open_sockets() == before
+
+
 async def test_running_out_of_files_is_survived():
     """R169: without a free descriptor nobody is accepted for a while; the proxy goes on, and then they are."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
