@@ -82,7 +82,7 @@ class SQLCheckpoint:
         """The statement that makes the table, for a migration."""
         return (
             f"CREATE TABLE IF NOT EXISTS {self._table} (consumer TEXT PRIMARY KEY, "
-            "last_event_id TEXT NOT NULL, version INTEGER NOT NULL)"
+            "last_event_id TEXT NOT NULL, version BIGINT NOT NULL)"
         )
 
     def record(self, connection: Any, event: ServerSentEvent, *, key: str | None = None) -> None:  # noqa: ANN401

@@ -286,6 +286,10 @@ async def test_postgresql(postgresql):
     with psycopg.connect(postgresql) as database:
         assert database.execute("SELECT data FROM results").fetchall() == [("order 1",)]
     assert await store.load(URL) == Checkpoint("1", 1)
+    many = 2**31 - 1  # saves: 25 days of a thousand a second
+    with psycopg.connect(postgresql) as database:
+        database.execute("UPDATE own_positions SET version = %s", (many,))
+    assert (await store.save(URL, "2", expected=Checkpoint("1", many))).version == many + 1
 
 
 async def test_a_stream_that_saves_by_itself(shop):
