@@ -28,10 +28,10 @@ import anyio
 
 from resilient_sse._client.log import logger
 from resilient_sse._core.backoff import Backoff
-from resilient_sse._core.checks import check_callable, check_count, check_seconds
+from resilient_sse._core.checks import check, check_callable, check_count, check_seconds
 from resilient_sse.checkpoints.redis_server import Client, RedisServer, text
 from resilient_sse.relay.log import Position, RedisLog
-from resilient_sse.relay.relay import Relay, RelayError
+from resilient_sse.relay.relay import BATCH, Relay, RelayError
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -209,12 +209,13 @@ class Worker:
         *,
         group: str = "relay",
         lease: float = 15.0,
-        batch: int = 500,
+        batch: int = BATCH,
         maxlen: int | None = None,
         check_source: bool = True,
     ) -> None:
         check_seconds("lease", lease, optional=False)
         check_count("batch", batch, least=1, optional=False)
+        check("check_source", check_source, bool, "True or False")
         if lease < SHORTEST_LEASE:
             raise ValueError(
                 f"lease must be {SHORTEST_LEASE:g} s or more, not {lease!r}: a third of it must outlast the"

@@ -421,7 +421,12 @@ async def test_what_is_read_ahead_is_bounded(number, size, most):
 
 @pytest.mark.parametrize(
     "wrong, error",
-    [({"batch": 0}, ValueError), ({"name": ""}, ValueError), ({"open_stream": None}, TypeError)],
+    [
+        ({"batch": 0}, ValueError),
+        ({"name": ""}, ValueError),
+        ({"open_stream": None}, TypeError),
+        ({"check_source": "no"}, TypeError),
+    ],
     ids=str,
 )
 def test_wrong_arguments(wrong, error):
