@@ -74,6 +74,7 @@ def relay(
 
     from resilient_sse import ResilientStream
     from resilient_sse.relay import RedisLog, Relay
+    from resilient_sse.relay.relay import BATCH
 
     def opened(position: str | None) -> ResilientStream:
         return ResilientStream(str(url), headers=[*headers], last_event_id=position, max_retries=None)
@@ -89,7 +90,7 @@ def relay(
             at_sigterm(scope.cancel)
             # A wrong address is told of; later a server that is away is waited for.
             await first.load(str(name))
-            copying = Relay(opened, log, str(name), batch=batch or 500, check_source=not any_source)
+            copying = Relay(opened, log, str(name), batch=batch or BATCH, check_source=not any_source)
             try:
                 await copying.run()
             finally:
