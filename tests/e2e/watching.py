@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import time
 from dataclasses import dataclass, field
 
@@ -82,6 +84,13 @@ def soon(condition, *, within=15.0):
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
     return bool(condition())
+
+
+def refuses(port):
+    """Tell whether nobody listens on this port; what is reset as a listener closes has not been refused."""
+    with socket.socket() as knocking:
+        knocking.settimeout(5)
+        return knocking.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
 def causes(error):
