@@ -20,7 +20,7 @@ from resilient_sse._client.transport import sockets
 from resilient_sse._client.transport.clients import tls_context
 from resilient_sse._client.transport.sockets import _connect_asyncio
 from resilient_sse.testing import event
-from tests.e2e.raw_server import CHUNKED, EVENT_STREAM, hello
+from tests.e2e.raw_server import CHUNKED, EVENT_STREAM, Peer, hello
 from tests.e2e.watching import QUICK, Diary, causes, collect, eventually
 
 
@@ -73,22 +73,53 @@ def trusted(trust, monkeypatch):
     tls_context.cache_clear()
 
 
+RECORD = b"\x16\x03\x03\x00\x7a\x02" + bytes(120)  # the beginning of a ServerHello
+CUT = "closed in the TLS handshake"
+NO_TLS = "no TLS there: the port speaks something else, such as plain HTTP"
+
+
+def hanging_up_after(size):
+    """Return a behaviour that hears the client, and hangs up amid its own first words."""
+    return lambda peer: (peer._sock.recv(65536), peer.send(RECORD[:size]))
+
+
+def speak_first(peer):
+    """Say what is no TLS, without being asked."""
+    peer.send(b"SSH-2.0-OpenSSH_9.2\r\n")
+    peer.hold()
+
+
+NO_HANDSHAKES = {
+    **{f"cut after {size}": (hanging_up_after(size), None, CUT) for size in (0, 1, 5, 100)},
+    "silence": (Peer.hold, None, "no TLS handshake in 0.2 s"),
+    # What is said before the handshake is no TLS, though it came before the handshake began.
+    "another protocol": (speak_first, None, NO_TLS),
+    "another protocol, at hand": (speak_first, lambda socket: socket.parts, NO_TLS),
+    # uvloop refuses a write to what it has closed, with an error that is none of the network's.
+    "left already": (lambda peer: None, lambda socket: socket.ended, CUT),
+}
+
+
 @pytest.mark.own
-@pytest.mark.parametrize("hello_bytes", [0, 1, 5, 100])
-async def test_a_handshake_that_the_server_cuts(serve, hello_bytes):
-    """P25, P52: a server that closes in the handshake is one more failed attempt, in words, on both loops."""
-    record = b"\x16\x03\x03\x00\x7a\x02" + bytes(120)  # the beginning of a ServerHello
+@pytest.mark.parametrize("behave, awaited, words", NO_HANDSHAKES.values(), ids=NO_HANDSHAKES)
+async def test_a_handshake_that_comes_to_nothing(serve, monkeypatch, behave, awaited, words):
+    """P25, P42, P52, P54: it is one more failed attempt, typed and in words, on both loops."""
 
-    def behave(peer):
-        peer._sock.recv(65536)
-        peer.send(record[:hello_bytes])
+    async def connected(*given):
+        socket = await _connect_asyncio(*given)
+        while awaited and not awaited(socket):  # noqa: ASYNC110 - no event tells
+            await anyio.sleep(0.01)
+        return socket
 
+    monkeypatch.setattr(sockets, "_connect_asyncio", connected)
     server = serve(behave, unread=True)
-    stream = ResilientStream(server.origin.replace("http:", "https:"), backoff=QUICK, max_retries=1)
+    limits = {"max_retries": 1, "connect_timeout": 0.2 if behave is Peer.hold else 10}
+    stream = ResilientStream(server.origin.replace("http:", "https:"), backoff=QUICK, **limits)
     with pytest.raises(RetriesExhaustedError) as raised:
         await collect(stream, 1)
-    assert str(raised.value.__cause__) == "connection lost: connect (closed in the TLS handshake)"
-    assert len(server.peers) == 2
+    lost = raised.value.__cause__
+    assert (lost.reason, str(lost)) == (Reason.CONNECT, f"connection lost: connect ({words})")
+    assert await eventually(lambda: len(server.peers) == 2, within=10)
 
 
 @pytest.mark.own
@@ -308,41 +339,6 @@ async def test_a_record_that_was_tampered_with(serve, trust):
     stream = ResilientStream(server.origin.replace("http:", "https:"), backoff=QUICK, on_state_change=diary)
     assert await collect(stream, 2) == ["first", "second"]
     assert diary.losses == [Reason.RESET]
-
-
-@pytest.mark.own
-@pytest.mark.parametrize("late", [False, True])
-async def test_a_server_that_speaks_first(serve, monkeypatch, late):
-    """P54: what is said before the handshake is no TLS, though it came before the handshake began."""
-
-    async def connected(*given):
-        socket = await _connect_asyncio(*given)
-        while late and not socket.parts:  # noqa: ASYNC110 - no event tells
-            await anyio.sleep(0.01)
-        return socket
-
-    monkeypatch.setattr(sockets, "_connect_asyncio", connected)
-    server = serve(lambda peer: (peer.send(b"SSH-2.0-OpenSSH_9.2\r\n"), peer.hold()), unread=True)
-    with pytest.raises(RetriesExhaustedError) as raised:
-        await collect(ResilientStream(server.origin.replace("http:", "https:"), max_retries=0), 1)
-    assert "no TLS there" in str(raised.value.__cause__)
-
-
-@pytest.mark.own
-async def test_a_server_that_has_left_before_the_handshake(serve, monkeypatch):
-    """P54: uvloop refuses a write to what it has closed, with an error that is none of the network's."""
-
-    async def connected(*given):
-        socket = await _connect_asyncio(*given)
-        while not socket.ended:  # noqa: ASYNC110 - no event tells
-            await anyio.sleep(0.01)
-        return socket
-
-    monkeypatch.setattr(sockets, "_connect_asyncio", connected)
-    server = serve(lambda _: None, unread=True)
-    with pytest.raises(RetriesExhaustedError) as raised:
-        await collect(ResilientStream(server.origin.replace("http:", "https:"), max_retries=0), 1)
-    assert str(raised.value.__cause__) == "connection lost: connect (closed in the TLS handshake)"
 
 
 @pytest.mark.own
