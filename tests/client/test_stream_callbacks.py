@@ -208,9 +208,9 @@ async def test_callbacks_come_and_go_within_a_change(script):
     stream.on_state_change(behind)
     async with stream:
         await take(stream, 2)
-    assert (once.path, removed.path) == (["connected"], [])
-    assert behind.path == ["connected", *added.path]
-    assert added.path == ["reconnecting", "connected", "closed"]
+    assert (once.states, removed.states) == (["connecting", "connected"], [])
+    assert behind.states == ["connecting", *added.states]
+    assert added.states == ["connected", "reconnecting", "connected", "closed"]
 
 
 async def test_removing_takes_back_one_adding_of_each_kind(script):
@@ -341,7 +341,7 @@ async def test_a_slow_callback_does_not_hide_the_end_from_the_others(script, rec
         await anext(stream)
         began = anyio.current_time()
     assert anyio.current_time() - began == pytest.approx(2.0)
-    assert record.path == ["connected", "closed"]
+    assert record.states == ["connecting", "connected", "closed"]
     assert (len(slow.ended), len(slower.ended)) == (0, 0)
 
 

@@ -21,7 +21,7 @@ from resilient_sse._client.transport.clients import tls_context
 from resilient_sse._client.transport.sockets import _connect_asyncio
 from resilient_sse.testing import event
 from tests.e2e.raw_server import CHUNKED, EVENT_STREAM, Peer, hello
-from tests.e2e.watching import QUICK, Diary, causes, collect, eventually
+from tests.e2e.watching import QUICK, causes, collect, eventually
 
 
 async def test_right_certificate(serve, trust):
@@ -39,17 +39,16 @@ async def test_right_certificate(serve, trust):
         pytest.param("other.example", True, "not valid for '127.0.0.1'", id="another-name"),
     ],
 )
-async def test_wrong_certificate(serve, trust, name, trusted, words):
+async def test_wrong_certificate(serve, trust, record, name, trusted, words):  # noqa: PLR0917 - columns
     """P25, P42: a certificate that cannot be trusted fails typed, within the budget, and says why."""
     server = serve(hello, tls=trust.server(name))
-    diary = Diary()
     async with httpx.AsyncClient(verify=trust.client if trusted else True) as client:
         stream = ResilientStream(
             server.url,
             client=client if trusted else None,
             backoff=QUICK,
             max_retries=1,
-            on_state_change=diary,
+            on_state_change=record,
         )
         started = time.monotonic()
         with pytest.raises(RetriesExhaustedError) as raised:
@@ -60,7 +59,7 @@ async def test_wrong_certificate(serve, trust, name, trusted, words):
     assert lost.reason is Reason.CONNECT
     assert words in str(lost)
     assert any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes(raised.value))
-    assert diary.losses == [Reason.CONNECT]
+    assert record.losses == [Reason.CONNECT]
     assert server.requests == []
 
 
@@ -125,7 +124,7 @@ async def test_a_handshake_that_comes_to_nothing(serve, monkeypatch, behave, awa
 @pytest.mark.own
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("framing, whole", [("Connection: close", False), (CHUNKED, True)])
-async def test_an_answer_that_ends_without_the_end_of_tls(serve, trust, framing, whole):
+async def test_an_answer_that_ends_without_the_end_of_tls(serve, trust, record, framing, whole):
     """R71, R74: whoever cuts the wire cannot make a body of unknown length look complete (RFC 9112, section 8)."""
 
     def cut(peer):
@@ -139,12 +138,12 @@ async def test_an_answer_that_ends_without_the_end_of_tls(serve, trust, framing,
         peer.send(event("second", id="2"))
         peer._sock.unwrap()
 
-    server, diary = serve(cut, end, tls=trust.server("127.0.0.1")), Diary()
-    stream = ResilientStream(server.url, on_eof="complete", backoff=QUICK, on_state_change=diary)
+    server = serve(cut, end, tls=trust.server("127.0.0.1"))
+    stream = ResilientStream(server.url, on_eof="complete", backoff=QUICK, on_state_change=record)
     async with stream:
         got = [each.data async for each in stream]
     assert got == (["first"] if whole else ["first", "second"])
-    assert diary.losses == ([] if whole else [Reason.RESET])
+    assert record.losses == ([] if whole else [Reason.RESET])
 
 
 class InMemory:
@@ -194,7 +193,7 @@ class InMemory:
 @pytest.mark.own
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("size, length", [(1, 10), (7, 10), (1400, 300_000), (10_000_000, 300_000)])
-async def test_records_in_pieces(serve, trust, size, length):
+async def test_records_in_pieces(serve, trust, record, size, length):
     """R71, R74: however the network cuts the records of TLS; `close_notify` is the end, though nobody hangs up."""
     context = trust.server("127.0.0.1")
     texts = [letter * length for letter in "abc"]
@@ -205,11 +204,11 @@ async def test_records_in_pieces(serve, trust, size, length):
         wire.end()
         peer.hold()
 
-    server, diary = serve(behave, unread=True), Diary()
+    server = serve(behave, unread=True)
     url = server.origin.replace("http:", "https:")
-    async with ResilientStream(url, on_eof="complete", max_retries=0, on_state_change=diary) as stream:
+    async with ResilientStream(url, on_eof="complete", max_retries=0, on_state_change=record) as stream:
         assert [each.data async for each in stream] == texts
-    assert diary.losses == []
+    assert record.losses == []
 
 
 FAULTS = ("handshake", "cut", "half", "spoil", "double", "drop", "inject", "silence")
@@ -293,7 +292,7 @@ async def test_whatever_befalls_the_records(serve, trust, seeds, anyio_backend_n
 @pytest.mark.own
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("how", ["junk", "reset"])
-async def test_nothing_counts_behind_the_end_of_tls(serve, trust, how, anyio_backend_name):
+async def test_nothing_counts_behind_the_end_of_tls(serve, trust, record, how, anyio_backend_name):
     """R71, R74: the body ends with `close_notify`, whatever stands behind it, and the connection with it."""
     context = trust.server("127.0.0.1")
 
@@ -309,20 +308,20 @@ async def test_nothing_counts_behind_the_end_of_tls(serve, trust, how, anyio_bac
         else:
             peer.hold()
 
-    server, diary = serve(behave, unread=True), Diary()
+    server = serve(behave, unread=True)
     url = server.origin.replace("http:", "https:")
-    async with ResilientStream(url, on_eof="complete", max_retries=0, on_state_change=diary) as stream:
+    async with ResilientStream(url, on_eof="complete", max_retries=0, on_state_change=record) as stream:
         assert (await anext(stream)).data == "whole"
         if anyio_backend_name == "asyncio":
             socket = stream._pump.connection.source._socket
             assert await eventually(socket._closed.done, within=5)
         assert [each.data async for each in stream] == ["gone"]
-    assert diary.losses == []
+    assert record.losses == []
 
 
 @pytest.mark.own
 @pytest.mark.usefixtures("trusted")
-async def test_a_record_that_was_tampered_with(serve, trust):
+async def test_a_record_that_was_tampered_with(serve, trust, record):
     """R71: what is not what the server has sent ends the connection, and the stream goes on from its last id."""
     context = trust.server("127.0.0.1")
 
@@ -335,10 +334,10 @@ async def test_a_record_that_was_tampered_with(serve, trust):
         InMemory(peer, context, 1400).answer(event("second", id="2"))
         peer.hold()
 
-    server, diary = serve(spoil, go_on, unread=True), Diary()
-    stream = ResilientStream(server.origin.replace("http:", "https:"), backoff=QUICK, on_state_change=diary)
+    server = serve(spoil, go_on, unread=True)
+    stream = ResilientStream(server.origin.replace("http:", "https:"), backoff=QUICK, on_state_change=record)
     assert await collect(stream, 2) == ["first", "second"]
-    assert diary.losses == [Reason.RESET]
+    assert record.losses == [Reason.RESET]
 
 
 @pytest.mark.own

@@ -5,35 +5,13 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from dataclasses import dataclass, field
 
 import anyio
 
-from resilient_sse import Backoff, StateChange, StreamState
+from resilient_sse import Backoff
 
 QUICK = Backoff(initial=0.01, maximum=0.05)
 """Delays that nobody notices."""
-
-
-@dataclass
-class Diary:
-    """A callback that keeps every change: `on_state_change=diary`."""
-
-    changes: list[StateChange] = field(default_factory=list)
-
-    def __call__(self, change):
-        """Keep one."""
-        self.changes.append(change)
-
-    @property
-    def states(self):
-        """The states entered, in order."""
-        return [change.new for change in self.changes]
-
-    @property
-    def losses(self):
-        """Why the stream began to reconnect, in order."""
-        return [change.reason for change in self.changes if change.new is StreamState.RECONNECTING]
 
 
 async def collect(stream, count):

@@ -211,17 +211,17 @@ async def test_a_restart_with_an_empty_store(start):
     assert running.server.max_live_per_user == 1
 
 
-async def test_a_crash_with_its_store_intact(make_store, start, diary):
+async def test_a_crash_with_its_store_intact(make_store, start, record):
     """R40, R38: after a crash the port refuses for a while, then everything is there, on every store."""
     running = start(make_store(), start="first")
     running.publish("before")
-    stream = ResilientStream(running.url, backoff=QUICK, max_retries=None, on_state_change=diary)
+    stream = ResilientStream(running.url, backoff=QUICK, max_retries=None, on_state_change=record)
     async with stream:
         assert (await anext(stream)).data == "before"
         await anyio.to_thread.run_sync(lambda: running.restart(empty=False, down=0.2, abrupt=True))
         running.publish("after")
         assert (await anext(stream)).data == "after"
-    assert diary.losses[0] is Reason.RESET
+    assert record.losses[0] is Reason.RESET
     assert stream.last_event_id == "2"
 
 
