@@ -366,26 +366,6 @@ async def test_what_is_no_exception_comes_out_as_it_is(script, where, error):
     script.closed_all()
 
 
-async def test_a_callback_that_awaits_something_cancelled_is_just_a_failing_callback(
-    script, anyio_backend_name
-):
-    """A callback that lets another task's cancellation out is counted, not taken for the stream's own (3.7)."""
-    if anyio_backend_name != "asyncio":
-        pytest.skip("only asyncio lets one task's cancellation into another")
-    script.respond(*numbered(1)).hang()
-    stream = make(script)
-
-    @stream.on_state_change
-    async def _(change):
-        stopped = asyncio.get_running_loop().create_future()
-        stopped.cancel()
-        await stopped
-
-    async with stream:
-        assert (await anext(stream)).id == "1"
-    assert stream.stats.callback_errors >= 1
-
-
 # --- Counting program cuts
 
 

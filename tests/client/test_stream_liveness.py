@@ -8,7 +8,7 @@ import anyio
 import pytest
 import trio
 
-from resilient_sse import CONSERVATIVE, Reason, RetriesExhaustedError, StreamState, integers
+from resilient_sse import CONSERVATIVE, Reason, RetriesExhaustedError, integers
 from resilient_sse.testing import (
     ReplayServer,
     Reply,
@@ -272,19 +272,6 @@ async def test_what_ends_the_waiting(script, record, meanwhile, ending, at, reas
     assert slow.ended == [25 + takes]
     assert record.changes[2].reason is reason
     assert record.times[2] >= 45 if takes else record.times[2] == at
-
-
-async def test_an_event_that_ends_the_waiting_comes_behind_the_notice_of_it(script):
-    """WAITING, CONNECTED, event: the program never gets an event from a stream that says it waits (R30)."""
-    script.respond(*numbered(1), pause(26), *numbered(2)).hang()
-    said = []
-    stream = make(script)
-    stream.on_state_change(lambda change: said.append(change.new.value))
-    async with stream:
-        for _ in range(2):
-            said.append((await anext(stream)).id)
-            assert stream.state is StreamState.CONNECTED
-    assert said == ["connected", "1", "waiting", "connected", "2", "closed"]
 
 
 async def test_a_stalled_connection_that_is_slow_to_close(script):
