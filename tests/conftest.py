@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from resilient_sse.testing import Script, virtual_backend
+from tests.client.support import Record
 from tests.skipping import MISSING
 
 HERE = Path(__file__).parent
@@ -154,6 +155,12 @@ def script() -> Iterator[Script]:
     script = Script()
     yield script
     script.verify()
+
+
+@pytest.fixture
+def record() -> Record:
+    """Give a callback that keeps what it is told."""
+    return Record()
 
 
 @pytest.fixture

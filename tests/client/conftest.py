@@ -2,13 +2,7 @@
 
 import pytest
 
-from tests.client.support import Record, Store
-
-
-@pytest.fixture
-def record() -> Record:
-    """Give a callback that keeps what it is told."""
-    return Record()
+from tests.client.support import Store
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
-from resilient_sse import Backoff, ResilientStream, StateChange
+from resilient_sse import Backoff, Reason, ResilientStream, StateChange, StreamState
 from resilient_sse.checkpoints import MemoryCheckpoint
-from resilient_sse.testing import Reply, Script, event
+from resilient_sse.testing import Recorder, Reply, Script, event
 
 URL = "https://host/stream"
 
@@ -86,31 +86,23 @@ async def later(seconds: float, deed: Callable[[], Any]) -> None:
         await done
 
 
-class Record:
-    """A callback that keeps what it is told and when it was told."""
-
-    def __init__(self) -> None:
-        self.changes: list[StateChange] = []
-        self.times: list[float] = []
-
-    def __call__(self, change: StateChange) -> None:
-        self.changes.append(change)
-        self.times.append(anyio.current_time())
+class Record(Recorder):
+    """A callback or an observer that keeps what it is told and when it was told."""
 
     @property
-    def path(self) -> list[str]:
-        """The states that were entered, in order."""
-        return [change.new.value for change in self.changes]
-
-    @property
-    def texts(self) -> list[str]:
-        """The messages, in order."""
-        return [change.message for change in self.changes]
+    def times(self) -> list[float]:
+        """When it was told."""
+        return [moment.at for moment in self.moments]
 
     @property
     def timetable(self) -> list[tuple[float, str, str]]:
         """When which state was entered and why."""
         return [(round(change.at, 6), change.new.value, change.reason.value) for change in self.changes]
+
+    @property
+    def losses(self) -> list[Reason]:
+        """Why the stream began to reconnect, in order."""
+        return [change.reason for change in self.changes if change.new is StreamState.RECONNECTING]
 
 
 class When:

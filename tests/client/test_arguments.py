@@ -48,7 +48,7 @@ async def test_what_is_given_is_copied(script, given):
     for request in script.requests:
         assert (request.headers["x-a"], request.headers["x-b"]) == ("first", "first")
         assert (request.url, request.content) == (f"{URL}?topic=a&topic=b", b'{"list":[1]}')
-    assert "first" in record.texts
+    assert "first" in record.messages
     assert stream.stats.heartbeats == 2
     assert observed
     script.respond(*numbered(1))

@@ -169,7 +169,7 @@ async def test_who_waits_says_so_and_spends_nothing(script, breaker):
         await anext(stream)
         assert 30 - 1 <= anyio.current_time() - began <= 33
         assert stream.stats.failed_attempts == 0
-    assert record.path == ["reconnecting", "connected", "closed"]
+    assert record.states == ["connecting", "reconnecting", "connected", "closed"]
     assert record.times[0] == began
     (held, *_) = record.changes
     assert (held.reason, held.attempt, held.category) == (Reason.CIRCUIT, 1, None)

@@ -91,14 +91,19 @@ async def crash(stream, *, at):
                 raise ZeroDivisionError
 
 
-async def test_a_crash_in_the_handler_delivers_the_event_again(script, store):
-    """The event that was being processed comes again, the one before does not (section 3.5, R152)."""
-    script.always(ReplayServer([(number, "x") for number in range(1, 6)]))
+@pytest.mark.parametrize(
+    "options, at, saved", [({}, "3", ["1", "2"]), ({"commit_every": 3}, "6", ["3"])], ids=["each", "third"]
+)
+async def test_a_crash_in_the_handler_delivers_again(script, store, options, at, saved):
+    """The event that was being processed, and what was not saved, come again, and nothing else (R152, P55)."""
+    script.always(ReplayServer([(number, "x") for number in range(1, 9)]))
     with pytest.raises(ZeroDivisionError):
-        await crash(make(script, checkpoint=store), at="3")
-    assert store.position == "2"
-    assert [item.id for item in await read(script, 3, checkpoint=store)] == ["3", "4", "5"]
-    assert [request.last_event_id for request in script.requests] == [None, "2"]
+        await crash(make(script, checkpoint=store, **options), at=at)
+    assert store.saved == saved
+    assert [item.id for item in await read(script, 2, checkpoint=store)] == [
+        str(int(saved[-1]) + number) for number in (1, 2)
+    ]
+    assert [request.last_event_id for request in script.requests] == [None, saved[-1]]
 
 
 async def test_the_stored_position_comes_before_the_given_one(script, store):
@@ -404,15 +409,6 @@ async def test_a_store_that_breaks_its_contract_is_named(script, method, fault, 
 
 
 # --- A position saved now and then
-
-
-async def test_a_crash_between_two_saves(script, store):
-    """What was not saved comes again, and nothing else (P55)."""
-    script.always(ReplayServer([(number, "x") for number in range(1, 9)]))
-    with pytest.raises(ZeroDivisionError):
-        await crash(make(script, checkpoint=store, commit_every=3), at="6")
-    assert store.saved == ["3"]
-    assert [item.id for item in await read(script, 2, checkpoint=store)] == ["4", "5"]
 
 
 async def test_the_end_of_the_stream_saves_the_rest(script, store):

@@ -40,7 +40,7 @@ async def test_texts_of_an_outage_that_ends(script, record):
     """Each transition has its text, to the letter, exactly once (R66-R74, R77-R80)."""
     script.play(hanging(1), Refusal(), Reply().hang(), Reply(event("", event="done")).hang())
     assert len(await drain(make(script, until="done", on_state_change=record))) == 2
-    assert record.texts == [
+    assert record.messages == [
         "Connected",
         "Waiting for server response...",
         "Connection lost - attempting to reconnect...",
@@ -57,7 +57,7 @@ async def test_translated_texts(script, record):
     """Any text may be replaced; the others fall back (R76)."""
     script.play(dropped(1), hanging(2))
     await read(script, 2, messages={"lost": "weg ({attempt})"}, on_state_change=record)
-    assert record.texts[:3] == ["Connected", "weg (1)", "Connection restored - resuming stream..."]
+    assert record.messages[:3] == ["Connected", "weg (1)", "Connection restored - resuming stream..."]
 
 
 async def test_an_instrument_is_attached_to_each_stream(script):

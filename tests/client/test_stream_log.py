@@ -205,7 +205,7 @@ async def test_no_backend_is_told_to_refresh(script, caplog, step, text, why, re
     caplog.set_level(logging.DEBUG, "resilient_sse")
     script.always(step)
     error = await gives_up(make(script, on_state_change=record, dedup="always"), RetriesExhaustedError)
-    assert record.texts[-1] == text
+    assert record.messages[-1] == text
     assert why in str(error)
     assert "refresh" not in f"{error} {error.__cause__} {caplog.text}".lower()
     assert round(record.changes[-1].at) == 17

@@ -178,7 +178,7 @@ async def test_servers_that_poll_by_design(script, caplog, record, answer, pace,
         assert [item.id for item in await take(stream, 2)] == ["1", "2"]
     assert gaps_in_time(script) == [1] + [pace] * 20
     assert (stream.stats.failed_attempts, stream.stats.gaps) == (0, 0)
-    assert "fail" not in (" ".join(record.texts) + caplog.text).lower()
+    assert "fail" not in (" ".join(record.messages) + caplog.text).lower()
 
 
 # --- What an answer means
@@ -456,7 +456,7 @@ async def test_a_stream_in_error_may_be_iterated_again(script, record):
     assert script.requests[-1].last_event_id == "1"
     assert gaps_in_time(script) == [1, 2, 0, 1, 2]
     await stream.aclose()
-    assert record.path[-5:] == ["error", "reconnecting", "reconnecting", "connected", "closed"]
+    assert record.states[-5:] == ["error", "reconnecting", "reconnecting", "connected", "closed"]
 
 
 # --- What the environment has wrong

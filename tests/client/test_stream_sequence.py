@@ -190,7 +190,7 @@ async def test_giving_up_while_healing_delivers_what_was_held_first(script, reco
     with pytest.raises(error):
         await watch(script, seen=seen, max_retries=2, on_state_change=record)
     assert seen == [1, HOLE, 4, 5]
-    assert record.path[-1] == "error"
+    assert record.states[-1] == "error"
 
 
 async def test_a_number_of_ones_own(script):

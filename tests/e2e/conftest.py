@@ -16,7 +16,6 @@ import trustme
 
 from resilient_sse._client.transport.clients import _user_agent, tls_context
 from tests.e2e.raw_server import RawServer
-from tests.e2e.watching import Diary
 
 UVLOOP = pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop", marks=pytest.mark.proof)
 
@@ -66,12 +65,6 @@ def serve():
     """Give a function that starts a `RawServer`."""
     with ExitStack() as servers:
         yield lambda *behaviours, **options: servers.enter_context(RawServer(*behaviours, **options))
-
-
-@pytest.fixture
-def diary():
-    """Give something that keeps what a stream says."""
-    return Diary()
 
 
 class Trust:

@@ -12,7 +12,6 @@ from resilient_sse import (
     Reason,
     ResilientStream,
     RetriesExhaustedError,
-    StreamState,
 )
 from resilient_sse.testing import event, sliced
 from tests.e2e.raw_server import CHUNKED, EVENT_STREAM
@@ -60,7 +59,7 @@ BREAKS = {
 
 @pytest.mark.both
 @pytest.mark.parametrize("begin, end, reason", BREAKS.values(), ids=BREAKS)
-async def test_half_an_event_is_dropped_and_comes_whole_after_resuming(serve, diary, begin, end, reason):
+async def test_half_an_event_is_dropped_and_comes_whole_after_resuming(serve, record, begin, end, reason):
     """R41, R37, F18, F19: however a connection breaks, half an event and its id are dropped and resumed."""
     seen = threading.Event()
 
@@ -71,7 +70,7 @@ async def test_half_an_event_is_dropped_and_comes_whole_after_resuming(serve, di
 
     server = serve(breaks, whole)
     taken = []
-    stream = ResilientStream(server.url, backoff=QUICK, on_state_change=diary)
+    stream = ResilientStream(server.url, backoff=QUICK, on_state_change=record)
     async with stream:
         async for item in stream:
             taken.append((item.id, item.data, item.connection))
@@ -79,8 +78,8 @@ async def test_half_an_event_is_dropped_and_comes_whole_after_resuming(serve, di
             if len(taken) == 2:
                 break
     assert taken == [("1", "first", 1), ("2", "second half and all", 2)]
-    assert diary.losses == [reason]
-    assert diary.states[:3] == [StreamState.CONNECTED, StreamState.RECONNECTING, StreamState.CONNECTED]
+    assert record.losses == [reason]
+    assert record.states[:4] == ["connecting", "connected", "reconnecting", "connected"]
     assert [request.cursor for request in server.requests] == [None, "1"]
     assert (stream.stats.partial, stream.stats.reconnects, stream.stats.failed_attempts) == (1, 1, 0)
     assert await eventually(lambda: all(not peer.is_live() for peer in server.peers), within=2)
@@ -127,7 +126,7 @@ NO_ANSWERS = {
 
 
 @pytest.mark.parametrize("parts, reason", NO_ANSWERS.values(), ids=NO_ANSWERS)
-async def test_no_answer_at_all(serve, diary, parts, reason):
+async def test_no_answer_at_all(serve, record, parts, reason):
     """P42, R8, R110: what is no HTTP answer, or never ends to be one, is a bounded and typed failure."""
 
     def answer(peer):
@@ -140,7 +139,7 @@ async def test_no_answer_at_all(serve, diary, parts, reason):
                 getattr(peer, part)()
 
     stream = ResilientStream(
-        serve(answer).url, backoff=QUICK, max_retries=1, stall_timeout=0.5, on_state_change=diary
+        serve(answer).url, backoff=QUICK, max_retries=1, stall_timeout=0.5, on_state_change=record
     )
     started = time.monotonic()
     with pytest.raises(RetriesExhaustedError) as raised:
@@ -148,21 +147,21 @@ async def test_no_answer_at_all(serve, diary, parts, reason):
     assert time.monotonic() - started < 5
     assert isinstance(raised.value.__cause__, ConnectionLostError)
     assert raised.value.__cause__.reason is reason
-    assert diary.losses == [reason]
-    failures = [state for state in diary.states if state is not StreamState.WAITING]
-    assert failures == [StreamState.RECONNECTING, StreamState.ERROR]
+    assert record.losses == [reason]
+    failures = [state for state in record.states if state != "waiting"]
+    assert failures == ["connecting", "reconnecting", "error"]
     assert stream.stats.failed_attempts == 2
 
 
-async def test_nobody_listens(diary):
+async def test_nobody_listens(record):
     """R110: a refused connection is a failure to connect, and the chain of causes leads to the system's error."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     url = f"http://127.0.0.1:{port}/stream"
     with pytest.raises(RetriesExhaustedError) as raised:
-        await collect(ResilientStream(url, backoff=QUICK, max_retries=2, on_state_change=diary), 1)
+        await collect(ResilientStream(url, backoff=QUICK, max_retries=2, on_state_change=record), 1)
     assert raised.value.attempts == 3
-    assert diary.losses == [Reason.CONNECT] * 2
+    assert record.losses == [Reason.CONNECT] * 2
     assert any(isinstance(cause, OSError) for cause in causes(raised.value))
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from resilient_sse import Reason, ResilientStream
 from resilient_sse.testing import event
-from tests.e2e.watching import QUICK, Diary, eventually
+from tests.client.support import Record
+from tests.e2e.watching import QUICK, eventually
 
 pytestmark = pytest.mark.own
 
@@ -105,7 +106,7 @@ async def test_a_dead_connection_is_left_by_all(serve, make_client, trust, is_tl
         tls.set_alpn_protocols(["h2"])
     site = Numbers(tls)
     origin = serve(site, unread=True).origin.replace("http:", "https:" if is_tls else "http:")
-    taken, diaries = {path: [] for path in paths}, {path: Diary() for path in paths}
+    taken, records = {path: [] for path in paths}, {path: Record() for path in paths}
     async with make_client() as client, anyio.create_task_group() as tasks:
         for path, into in taken.items():
             stream = ResilientStream(
@@ -113,7 +114,7 @@ async def test_a_dead_connection_is_left_by_all(serve, make_client, trust, is_tl
                 client=client,
                 stall_timeout=STALL,
                 backoff=QUICK,
-                on_state_change=diaries[path],
+                on_state_change=records[path],
             )
             tasks.start_soon(numbers, stream, into, 20)
             assert await eventually(lambda into=into: len(into) > 2, within=20)
@@ -122,18 +123,18 @@ async def test_a_dead_connection_is_left_by_all(serve, make_client, trust, is_tl
         site.is_dead = True
     assert taken == {path: list(range(20)) for path in paths}
     assert [number for number, _, _ in site.asked] == [1] * len(paths) + [2] * len(paths)
-    for diary in diaries.values():
-        assert diary.losses == [Reason.STALL]
+    for record in records.values():
+        assert record.losses == [Reason.STALL]
 
 
 @pytest.mark.parametrize("library, whose", [(httpx, "callers"), (httpx2, "ours")])
-async def test_a_healthy_connection_is_kept(serve, make_client, whose):
+async def test_a_healthy_connection_is_kept(serve, make_client, record, whose):
     """P51: the stall of one stream takes nothing from another, nor from a request of the caller's own."""
     site = Numbers()
     origin = serve(site, unread=True).origin
-    diary, taken, beside = Diary(), [], []
+    taken, beside = [], []
     async with make_client() as client, anyio.create_task_group() as tasks:
-        options = {"client": client, "stall_timeout": STALL, "backoff": QUICK, "on_state_change": diary}
+        options = {"client": client, "stall_timeout": STALL, "backoff": QUICK, "on_state_change": record}
         tasks.start_soon(numbers, ResilientStream(f"{origin}/a", **options), taken, 10**6)
         assert await eventually(lambda: len(taken) > 2, within=20)
 
@@ -157,11 +158,11 @@ async def test_a_healthy_connection_is_kept(serve, make_client, whose):
         tasks.cancel_scope.cancel()
     assert taken == list(range(len(taken)))
     assert [(number, path) for number, path, _ in site.asked] == [(1, "/a"), (1, "/b"), (1, "/a")]
-    assert diary.losses == [Reason.STALL]
+    assert record.losses == [Reason.STALL]
 
 
 @pytest.mark.parametrize("library", [httpx])
-async def test_a_connection_that_never_answers_is_left(serve, make_client, diary):
+async def test_a_connection_that_never_answers_is_left(serve, make_client, record):
     """P51: one that was made for the attempt and carries nothing serves no second one."""
     site = Numbers(answers=False)
     taken = []
@@ -171,10 +172,10 @@ async def test_a_connection_that_never_answers_is_left(serve, make_client, diary
             client=client,
             stall_timeout=STALL,
             backoff=QUICK,
-            on_state_change=diary,
+            on_state_change=record,
         )
         await numbers(stream, taken, 3)
     assert [number for number, _, _ in site.asked] == [1, 2]
-    reconnecting = diary.changes[1]
+    reconnecting = record.changes[1]
     assert reconnecting.attempt == 1
     assert re.search(r"no response headers after \d\.\d s \(stall_timeout\)", str(reconnecting.error))

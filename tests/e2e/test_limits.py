@@ -11,7 +11,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from resilient_sse import LimitExceededError, ResilientStream, StreamState
+from resilient_sse import LimitExceededError, ResilientStream
 from resilient_sse.testing import event, gzipped
 from tests.e2e.watching import collect, each
 
@@ -108,13 +108,13 @@ def traced():
     ],
 )
 @pytest.mark.slow
-async def test_endless_event(serve, diary, over, anyio_backend, *, behaviour, allowed):
+async def test_endless_event(serve, record, over, anyio_backend, *, behaviour, allowed):
     """P13, F29: an event without end is a typed error at its limit, without a retry, in flat memory."""
     if over != "own" and anyio_backend not in ("asyncio", "trio"):
         allowed += 8 * MEBIBYTE  # uvloop reads 32 times 256 KiB in a row, before anyio can have it pause
     server = serve(behaviour)
     taken = []
-    stream = ResilientStream(server.url, max_event_bytes=MEBIBYTE, on_state_change=diary)
+    stream = ResilientStream(server.url, max_event_bytes=MEBIBYTE, on_state_change=record)
     async with stream:
         async for item in stream:
             taken.append(item.data)
@@ -127,7 +127,7 @@ async def test_endless_event(serve, diary, over, anyio_backend, *, behaviour, al
     assert taken == ["first"]
     assert raised.value.limit_bytes == MEBIBYTE
     assert peak - before < allowed
-    assert diary.states == [StreamState.CONNECTED, StreamState.ERROR]
+    assert record.states == ["connecting", "connected", "error"]
     assert len(server.requests) == 1
 
 

@@ -17,7 +17,6 @@ import pytest
 
 from resilient_sse import (
     HandshakeError,
-    Reason,
     ResilientStream,
     RetriesExhaustedError,
     StreamState,
@@ -314,14 +313,6 @@ async def test_a_unix_socket(tmp_path, monkeypatch, patched):
         assert await collect(ResilientStream("http://local/x", uds=path), 1) == ["local"]
         group.cancel_scope.cancel()
     assert asked[0].startswith(b"GET /x HTTP/1.1\r\nHost: local\r\n")
-
-
-async def test_a_server_that_makes_no_tls(serve):
-    """P42, 3.8: one that never answers the handshake is a typed failure in words."""
-    url = serve(lambda peer: peer.hold(), unread=True).url.replace("http:", "https:")
-    with pytest.raises(RetriesExhaustedError, match=r"no TLS handshake in 0\.2 s") as caught:
-        await anext(ResilientStream(url, max_retries=0, connect_timeout=0.2))
-    assert caught.value.__cause__.reason is Reason.CONNECT
 
 
 # --- Back-pressure

@@ -20,8 +20,8 @@ from resilient_sse._client.transport import sockets
 from resilient_sse._client.transport.clients import tls_context
 from resilient_sse._client.transport.sockets import _connect_asyncio
 from resilient_sse.testing import event
-from tests.e2e.raw_server import CHUNKED, EVENT_STREAM, hello
-from tests.e2e.watching import QUICK, Diary, causes, collect, eventually
+from tests.e2e.raw_server import CHUNKED, EVENT_STREAM, Peer, hello
+from tests.e2e.watching import QUICK, causes, collect, eventually
 
 
 async def test_right_certificate(serve, trust):
@@ -39,17 +39,16 @@ async def test_right_certificate(serve, trust):
         pytest.param("other.example", True, "not valid for '127.0.0.1'", id="another-name"),
     ],
 )
-async def test_wrong_certificate(serve, trust, name, trusted, words):
+async def test_wrong_certificate(serve, trust, record, name, trusted, words):  # noqa: PLR0917 - columns
     """P25, P42: a certificate that cannot be trusted fails typed, within the budget, and says why."""
     server = serve(hello, tls=trust.server(name))
-    diary = Diary()
     async with httpx.AsyncClient(verify=trust.client if trusted else True) as client:
         stream = ResilientStream(
             server.url,
             client=client if trusted else None,
             backoff=QUICK,
             max_retries=1,
-            on_state_change=diary,
+            on_state_change=record,
         )
         started = time.monotonic()
         with pytest.raises(RetriesExhaustedError) as raised:
@@ -60,7 +59,7 @@ async def test_wrong_certificate(serve, trust, name, trusted, words):
     assert lost.reason is Reason.CONNECT
     assert words in str(lost)
     assert any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes(raised.value))
-    assert diary.losses == [Reason.CONNECT]
+    assert record.losses == [Reason.CONNECT]
     assert server.requests == []
 
 
@@ -73,28 +72,59 @@ def trusted(trust, monkeypatch):
     tls_context.cache_clear()
 
 
+RECORD = b"\x16\x03\x03\x00\x7a\x02" + bytes(120)  # the beginning of a ServerHello
+CUT = "closed in the TLS handshake"
+NO_TLS = "no TLS there: the port speaks something else, such as plain HTTP"
+
+
+def hanging_up_after(size):
+    """Return a behaviour that hears the client, and hangs up amid its own first words."""
+    return lambda peer: (peer._sock.recv(65536), peer.send(RECORD[:size]))
+
+
+def speak_first(peer):
+    """Say what is no TLS, without being asked."""
+    peer.send(b"SSH-2.0-OpenSSH_9.2\r\n")
+    peer.hold()
+
+
+NO_HANDSHAKES = {
+    **{f"cut after {size}": (hanging_up_after(size), None, CUT) for size in (0, 1, 5, 100)},
+    "silence": (Peer.hold, None, "no TLS handshake in 0.2 s"),
+    # What is said before the handshake is no TLS, though it came before the handshake began.
+    "another protocol": (speak_first, None, NO_TLS),
+    "another protocol, at hand": (speak_first, lambda socket: socket.parts, NO_TLS),
+    # uvloop refuses a write to what it has closed, with an error that is none of the network's.
+    "left already": (lambda peer: None, lambda socket: socket.ended, CUT),
+}
+
+
 @pytest.mark.own
-@pytest.mark.parametrize("hello_bytes", [0, 1, 5, 100])
-async def test_a_handshake_that_the_server_cuts(serve, hello_bytes):
-    """P25, P52: a server that closes in the handshake is one more failed attempt, in words, on both loops."""
-    record = b"\x16\x03\x03\x00\x7a\x02" + bytes(120)  # the beginning of a ServerHello
+@pytest.mark.parametrize("behave, awaited, words", NO_HANDSHAKES.values(), ids=NO_HANDSHAKES)
+async def test_a_handshake_that_comes_to_nothing(serve, monkeypatch, behave, awaited, words):
+    """P25, P42, P52, P54: it is one more failed attempt, typed and in words, on both loops."""
 
-    def behave(peer):
-        peer._sock.recv(65536)
-        peer.send(record[:hello_bytes])
+    async def connected(*given):
+        socket = await _connect_asyncio(*given)
+        while awaited and not awaited(socket):  # noqa: ASYNC110 - no event tells
+            await anyio.sleep(0.01)
+        return socket
 
+    monkeypatch.setattr(sockets, "_connect_asyncio", connected)
     server = serve(behave, unread=True)
-    stream = ResilientStream(server.origin.replace("http:", "https:"), backoff=QUICK, max_retries=1)
+    limits = {"max_retries": 1, "connect_timeout": 0.2 if behave is Peer.hold else 10}
+    stream = ResilientStream(server.origin.replace("http:", "https:"), backoff=QUICK, **limits)
     with pytest.raises(RetriesExhaustedError) as raised:
         await collect(stream, 1)
-    assert str(raised.value.__cause__) == "connection lost: connect (closed in the TLS handshake)"
-    assert len(server.peers) == 2
+    lost = raised.value.__cause__
+    assert (lost.reason, str(lost)) == (Reason.CONNECT, f"connection lost: connect ({words})")
+    assert await eventually(lambda: len(server.peers) == 2, within=10)
 
 
 @pytest.mark.own
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("framing, whole", [("Connection: close", False), (CHUNKED, True)])
-async def test_an_answer_that_ends_without_the_end_of_tls(serve, trust, framing, whole):
+async def test_an_answer_that_ends_without_the_end_of_tls(serve, trust, record, framing, whole):
     """R71, R74: whoever cuts the wire cannot make a body of unknown length look complete (RFC 9112, section 8)."""
 
     def cut(peer):
@@ -108,12 +138,12 @@ async def test_an_answer_that_ends_without_the_end_of_tls(serve, trust, framing,
         peer.send(event("second", id="2"))
         peer._sock.unwrap()
 
-    server, diary = serve(cut, end, tls=trust.server("127.0.0.1")), Diary()
-    stream = ResilientStream(server.url, on_eof="complete", backoff=QUICK, on_state_change=diary)
+    server = serve(cut, end, tls=trust.server("127.0.0.1"))
+    stream = ResilientStream(server.url, on_eof="complete", backoff=QUICK, on_state_change=record)
     async with stream:
         got = [each.data async for each in stream]
     assert got == (["first"] if whole else ["first", "second"])
-    assert diary.losses == ([] if whole else [Reason.RESET])
+    assert record.losses == ([] if whole else [Reason.RESET])
 
 
 class InMemory:
@@ -163,7 +193,7 @@ class InMemory:
 @pytest.mark.own
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("size, length", [(1, 10), (7, 10), (1400, 300_000), (10_000_000, 300_000)])
-async def test_records_in_pieces(serve, trust, size, length):
+async def test_records_in_pieces(serve, trust, record, size, length):
     """R71, R74: however the network cuts the records of TLS; `close_notify` is the end, though nobody hangs up."""
     context = trust.server("127.0.0.1")
     texts = [letter * length for letter in "abc"]
@@ -174,11 +204,11 @@ async def test_records_in_pieces(serve, trust, size, length):
         wire.end()
         peer.hold()
 
-    server, diary = serve(behave, unread=True), Diary()
+    server = serve(behave, unread=True)
     url = server.origin.replace("http:", "https:")
-    async with ResilientStream(url, on_eof="complete", max_retries=0, on_state_change=diary) as stream:
+    async with ResilientStream(url, on_eof="complete", max_retries=0, on_state_change=record) as stream:
         assert [each.data async for each in stream] == texts
-    assert diary.losses == []
+    assert record.losses == []
 
 
 FAULTS = ("handshake", "cut", "half", "spoil", "double", "drop", "inject", "silence")
@@ -262,7 +292,7 @@ async def test_whatever_befalls_the_records(serve, trust, seeds, anyio_backend_n
 @pytest.mark.own
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("how", ["junk", "reset"])
-async def test_nothing_counts_behind_the_end_of_tls(serve, trust, how, anyio_backend_name):
+async def test_nothing_counts_behind_the_end_of_tls(serve, trust, record, how, anyio_backend_name):
     """R71, R74: the body ends with `close_notify`, whatever stands behind it, and the connection with it."""
     context = trust.server("127.0.0.1")
 
@@ -278,20 +308,20 @@ async def test_nothing_counts_behind_the_end_of_tls(serve, trust, how, anyio_bac
         else:
             peer.hold()
 
-    server, diary = serve(behave, unread=True), Diary()
+    server = serve(behave, unread=True)
     url = server.origin.replace("http:", "https:")
-    async with ResilientStream(url, on_eof="complete", max_retries=0, on_state_change=diary) as stream:
+    async with ResilientStream(url, on_eof="complete", max_retries=0, on_state_change=record) as stream:
         assert (await anext(stream)).data == "whole"
         if anyio_backend_name == "asyncio":
             socket = stream._pump.connection.source._socket
             assert await eventually(socket._closed.done, within=5)
         assert [each.data async for each in stream] == ["gone"]
-    assert diary.losses == []
+    assert record.losses == []
 
 
 @pytest.mark.own
 @pytest.mark.usefixtures("trusted")
-async def test_a_record_that_was_tampered_with(serve, trust):
+async def test_a_record_that_was_tampered_with(serve, trust, record):
     """R71: what is not what the server has sent ends the connection, and the stream goes on from its last id."""
     context = trust.server("127.0.0.1")
 
@@ -304,45 +334,10 @@ async def test_a_record_that_was_tampered_with(serve, trust):
         InMemory(peer, context, 1400).answer(event("second", id="2"))
         peer.hold()
 
-    server, diary = serve(spoil, go_on, unread=True), Diary()
-    stream = ResilientStream(server.origin.replace("http:", "https:"), backoff=QUICK, on_state_change=diary)
+    server = serve(spoil, go_on, unread=True)
+    stream = ResilientStream(server.origin.replace("http:", "https:"), backoff=QUICK, on_state_change=record)
     assert await collect(stream, 2) == ["first", "second"]
-    assert diary.losses == [Reason.RESET]
-
-
-@pytest.mark.own
-@pytest.mark.parametrize("late", [False, True])
-async def test_a_server_that_speaks_first(serve, monkeypatch, late):
-    """P54: what is said before the handshake is no TLS, though it came before the handshake began."""
-
-    async def connected(*given):
-        socket = await _connect_asyncio(*given)
-        while late and not socket.parts:  # noqa: ASYNC110 - no event tells
-            await anyio.sleep(0.01)
-        return socket
-
-    monkeypatch.setattr(sockets, "_connect_asyncio", connected)
-    server = serve(lambda peer: (peer.send(b"SSH-2.0-OpenSSH_9.2\r\n"), peer.hold()), unread=True)
-    with pytest.raises(RetriesExhaustedError) as raised:
-        await collect(ResilientStream(server.origin.replace("http:", "https:"), max_retries=0), 1)
-    assert "no TLS there" in str(raised.value.__cause__)
-
-
-@pytest.mark.own
-async def test_a_server_that_has_left_before_the_handshake(serve, monkeypatch):
-    """P54: uvloop refuses a write to what it has closed, with an error that is none of the network's."""
-
-    async def connected(*given):
-        socket = await _connect_asyncio(*given)
-        while not socket.ended:  # noqa: ASYNC110 - no event tells
-            await anyio.sleep(0.01)
-        return socket
-
-    monkeypatch.setattr(sockets, "_connect_asyncio", connected)
-    server = serve(lambda _: None, unread=True)
-    with pytest.raises(RetriesExhaustedError) as raised:
-        await collect(ResilientStream(server.origin.replace("http:", "https:"), max_retries=0), 1)
-    assert str(raised.value.__cause__) == "connection lost: connect (closed in the TLS handshake)"
+    assert record.losses == [Reason.RESET]
 
 
 @pytest.mark.own

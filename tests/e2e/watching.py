@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import time
-from dataclasses import dataclass, field
 
 import anyio
 
-from resilient_sse import Backoff, StateChange, StreamState
+from resilient_sse import Backoff
 
 QUICK = Backoff(initial=0.01, maximum=0.05)
 """Delays that nobody notices."""
-
-
-@dataclass
-class Diary:
-    """A callback that keeps every change: `on_state_change=diary`."""
-
-    changes: list[StateChange] = field(default_factory=list)
-
-    def __call__(self, change):
-        """Keep one."""
-        self.changes.append(change)
-
-    @property
-    def states(self):
-        """The states entered, in order."""
-        return [change.new for change in self.changes]
-
-    @property
-    def losses(self):
-        """Why the stream began to reconnect, in order."""
-        return [change.reason for change in self.changes if change.new is StreamState.RECONNECTING]
 
 
 async def collect(stream, count):
@@ -82,6 +62,13 @@ def soon(condition, *, within=15.0):
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
     return bool(condition())
+
+
+def refuses(port):
+    """Tell whether nobody listens on this port; what is reset as a listener closes has not been refused."""
+    with socket.socket() as knocking:
+        knocking.settimeout(5)
+        return knocking.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
 def causes(error):

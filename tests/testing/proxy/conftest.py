@@ -1,5 +1,5 @@
 """What the tests of the proxy share with those of real sockets."""
 
-from tests.e2e.conftest import diary, serve, trust
+from tests.e2e.conftest import serve, trust
 
-__all__ = ["diary", "serve", "trust"]
+__all__ = ["serve", "trust"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -51,13 +50,6 @@ async def ask(port: int, data: bytes = b"hello") -> bytes:
 async def everything(stream: SocketStream) -> bytes:
     """Return what comes until the end."""
     return b"".join([data async for data in stream])
-
-
-def is_open(port: int) -> bool:
-    """Tell whether somebody listens."""
-    with socket.socket() as sock:
-        sock.settimeout(5)
-        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def open_sockets() -> int:

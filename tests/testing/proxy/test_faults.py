@@ -203,7 +203,7 @@ def chat(peer, count=EVENTS, end="hold"):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name.strip("`"))
-async def test_what_a_client_shows(serve, trust, diary, row):
+async def test_what_a_client_shows(serve, trust, record, row):
     """P25, R32, R42, R46, R51: reasons, states, figures; whatever the fault, each event comes once, in order."""
     server = serve(
         *([partial(chat, count=SEEN_FIRST * 2, end="half_close")] if row.closing else []),
@@ -211,11 +211,11 @@ async def test_what_a_client_shows(serve, trust, diary, row):
         tls=trust.server("127.0.0.1") if row.tls else None,
     )
     client = httpx.AsyncClient(verify=trust.client) if row.tls else None
-    options = {"max_retries": None, "stall_timeout": 1.5, "waiting_after": 0.4, "on_state_change": diary}
+    options = {"max_retries": None, "stall_timeout": 1.5, "waiting_after": 0.4, "on_state_change": record}
     taken = []
 
     async def lost():
-        assert await eventually(lambda: diary.losses, within=20)
+        assert await eventually(lambda: record.losses, within=20)
 
     with anyio.fail_after(40):
         async with (
@@ -232,9 +232,9 @@ async def test_what_a_client_shows(serve, trust, diary, row):
         if client is not None:
             await client.aclose()
     assert taken == REPLY
-    assert once(reason.value for reason in diary.losses) == row.reasons
+    assert once(reason.value for reason in record.losses) == row.reasons
     # A busy machine makes a client wait now and then, whatever the fault.
-    states = [state.value for state in diary.states if state.value != "waiting" or "waiting" in row.states]
+    states = [state for state in record.states[1:] if state != "waiting" or "waiting" in row.states]
     assert once(states) == row.states
     stats = stream.stats.to_dict()
     assert {name: stats[name] for name in row.stats} == row.stats

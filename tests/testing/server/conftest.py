@@ -16,7 +16,6 @@ from resilient_sse.testing.server import (
     SQLiteStore,
     serving,
 )
-from tests.e2e.watching import Diary
 from tests.testing.server.listening import Listener
 from tests.testing.server.valkey import valkey
 
@@ -37,12 +36,6 @@ def listen() -> Iterator[Callable[..., Listener]]:
     """Give a function that opens a stream without our client."""
     with ExitStack() as listeners:
         yield lambda *args, **options: listeners.enter_context(Listener(*args, **options))
-
-
-@pytest.fixture
-def diary() -> Diary:
-    """Give something that keeps what a stream says."""
-    return Diary()
 
 
 @pytest.fixture(scope="session")

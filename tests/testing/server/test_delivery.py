@@ -30,7 +30,7 @@ from resilient_sse.testing.server import (
     payloads,
     serving,
 )
-from tests.e2e.watching import QUICK, soon
+from tests.e2e.watching import QUICK, refuses, soon
 from tests.testing.server.listening import Deaf, established
 
 pytestmark = pytest.mark.e2e
@@ -211,17 +211,17 @@ async def test_a_restart_with_an_empty_store(start):
     assert running.server.max_live_per_user == 1
 
 
-async def test_a_crash_with_its_store_intact(make_store, start, diary):
+async def test_a_crash_with_its_store_intact(make_store, start, record):
     """R40, R38: after a crash the port refuses for a while, then everything is there, on every store."""
     running = start(make_store(), start="first")
     running.publish("before")
-    stream = ResilientStream(running.url, backoff=QUICK, max_retries=None, on_state_change=diary)
+    stream = ResilientStream(running.url, backoff=QUICK, max_retries=None, on_state_change=record)
     async with stream:
         assert (await anext(stream)).data == "before"
         await anyio.to_thread.run_sync(lambda: running.restart(empty=False, down=0.2, abrupt=True))
         running.publish("after")
         assert (await anext(stream)).data == "after"
-    assert diary.losses[0] is Reason.RESET
+    assert record.losses[0] is Reason.RESET
     assert stream.last_event_id == "2"
 
 
@@ -392,17 +392,6 @@ def test_a_user_who_asks_too_often(start, listen):
 # --- The end
 
 
-def refused(running):
-    """Tell whether nobody listens."""
-    try:
-        socket.create_connection((running.host, running.port), timeout=5).close()
-    except ConnectionRefusedError:
-        return True
-    except ConnectionResetError:
-        pass  # came while the listener was being closed
-    return False
-
-
 def test_streams_end_cleanly(start, listen):
     """R40: at a shutdown every stream ends as it should, soon, and nothing is left that listens."""
     running = start(gzip=False)
@@ -414,7 +403,7 @@ def test_streams_end_cleanly(start, listen):
     running.stop()
     assert time.monotonic() - began < 5
     assert [reader.ends() for reader in readers] == [b""] * 20
-    assert refused(running)
+    assert refuses(running.port)
     with pytest.raises(RuntimeError, match="has been stopped"):
         running.publish("x")
     running.stop()
@@ -426,7 +415,7 @@ def test_a_restart_keeps_the_port(start, listen):
     running = start()
     heard = listen(running.url)
     seen = []
-    knocking = threading.Thread(target=lambda: seen.append(soon(lambda: refused(running))))
+    knocking = threading.Thread(target=lambda: seen.append(soon(lambda: refuses(running.port))))
     knocking.start()
     running.publish("x")
     running.restart(empty=True, down=0.5)
@@ -457,7 +446,7 @@ async def test_for_async_code():
             assert [event.event async for event in stream] == ["typ", "done"]
         running.restart(empty=True)
         assert running.publish("b", user_id="u") == 1
-    assert refused(running)
+    assert refuses(running.port)
 
 
 OWN_UVICORN = """
