@@ -182,7 +182,10 @@ class Refusal:
             raise httpx.ConnectTimeout("")
         await anyio.sleep(self.after)
         error = self.error or httpx.ConnectError("All connection attempts failed")
-        raise error.with_traceback(None)  # as in `Connection`
+        try:
+            raise error.with_traceback(None)  # as in `ScriptedConnection`
+        finally:
+            del error  # it refers to this frame
 
     def __str__(self) -> str:
         return "no connection" if self.error is None else f"no connection: {self.error!r}"
