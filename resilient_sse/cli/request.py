@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -21,8 +21,6 @@ NETWORK: Final = ("insecure", "cacert", "cert", "key", "proxy")
 """The arguments of `client_of`."""
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 def url_of(text: str) -> str:
@@ -101,7 +99,7 @@ _OPTIONS: Final = (
 )
 
 
-def request_options(function: Function) -> Function:
+def request_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Declare the URL, and what is to be asked of it."""
     for declare in reversed(_OPTIONS):
         function = declare(function)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -151,7 +152,7 @@ def compression(found: Findings) -> Judged:
     coding = squeezed.headers.get("content-encoding", "")
     if squeezed.status and not coding:
         return OK, "none, also for a client that takes gzip"
-    if squeezed.items:
+    if any(arrival.events or arrival.beats for arrival in squeezed.arrivals):
         return OK, f"{coding} for a client that takes it; {squeezed} in {squeezed.seconds:.1f} s"
     due = first.first_byte is not None and 2 * first.first_byte <= squeezed.seconds
     told = f"a client that takes gzip can read nothing in {squeezed.seconds:.1f} s"
@@ -171,11 +172,14 @@ def buffering(found: Findings) -> Judged:
         return WARN if first.ended in ("", "eof") else NOT_SEEN, f"not one byte in {first.seconds:.1f} s"
     if first.reads > _READS and first.size < _BYTES * first.reads:
         return WARN, f"{first.size / first.reads:.1f} bytes at a time"
-    cut = sum(one.inside and bool(one.items) and later.silence >= _HELD for one, later in pairwise(arrivals))
+    halves = [later for one, later in pairwise(arrivals) if one.inside and (one.events or one.beats)]
+    cut = sum(later.silence >= _HELD for later in halves)
     slow = first.headers_at >= _SLOW_HEADERS
     late = [arrival for arrival in arrivals if arrival.silence >= _APART or (slow and arrival is arrivals[0])]
-    beats = max((arrival.beats for arrival in late), default=0)
-    bursts = [arrival.events for arrival in late if arrival.events >= _BURST]
+    # Of one kind: the lines of one comment are of different kinds.
+    kinds = [Counter(re.sub(r"\d+", "0", f"{beat.event}:{beat.data}") for beat in one.beats) for one in late]
+    beats = max((many for kind in kinds for many in kind.values()), default=0)
+    bursts = [len(arrival.events) for arrival in late if len(arrival.events) >= _BURST]
     after = f"after up to {first.longest_silence:.1f} s of silence"
     if beats > 1:
         return FAIL, f"{beats} heartbeats at once, {after}"
@@ -212,7 +216,8 @@ def event_format(found: Findings) -> Judged:
 def heartbeat(found: Findings) -> Judged:
     first, every = found.first, found.first.cadence
     of_events = {event.id for event in first.events}
-    if taken := [item.id for item in first.items if item.is_beat and item.id and item.id in of_events]:
+    beats = [beat for arrival in first.arrivals for beat in arrival.beats]
+    if taken := [beat.id for beat in beats if beat.id and beat.id in of_events]:
         return FAIL, f"one has the id of an event, {min(taken)}, which is lost if it is resumed after"
     if every is None and first.beats:
         (beat,) = first.beats
