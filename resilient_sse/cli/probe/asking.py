@@ -92,31 +92,18 @@ class Findings:
     squeezed: Seen | None = None  # a connection that would have taken gzip, if there was one
 
 
-async def examine(
-    client: httpx.AsyncClient,
-    asked: dict[str, Any],
-    *,
-    auth: tuple[str, str] | None = None,
-    connect_timeout: float | None = 10.0,
-    seconds: float = 45.0,
-    again: bool = False,
-    resume_param: str | None = None,
-    tell: Callable[[str], object] = lambda _text: None,
-) -> Findings:
-    """
-    Ask for a stream, to resume it, and to compress it; return what came of it, *seconds* later at the latest.
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    """Sends requests, and takes what comes."""
 
-    *asked* are the arguments of a `RequestTemplate`; a request that may do something is sent *again* only if that
-    is so.  *tell* is told what is waited for.  A `ResilientSSEError` says that there is no answer at all.
-    """
-    template = RequestTemplate(**asked)
-    limits = {**dict.fromkeys(("connect", "write", "pool"), connect_timeout), "read": None}
-    options: dict[str, Any] = {"extensions": {"timeout": limits}}
-    if credentials := auth or template.userinfo:
-        options["auth"] = credentials
-    clock = anyio.current_time
+    client: httpx.AsyncClient
+    options: dict[str, Any]
+    """Of each request."""
+    tell: Callable[[str], object]
+    """Is told what is waited for."""
 
     async def listen(
+        self,
         request: PreparedRequest,
         what: str,
         until: float,
@@ -125,13 +112,14 @@ async def examine(
         encoding: str = "identity",
     ) -> Seen:
         """Send a request and take what comes until it is enough, or until a moment of the event loop's clock."""
-        seen, began = Seen(), clock()
+        seen, clock = Seen(), anyio.current_time
+        began = clock()
         connection: Connection | None = None
-        tell(what)
+        self.tell(what)
         try:
             with anyio.CancelScope(deadline=until):
                 url = httpx.URL(request.url)
-                response = await exchange(client, request, url, encoding=encoding, options=options)
+                response = await exchange(self.client, request, url, encoding=encoding, options=self.options)
                 connection = Connection(response)
                 seen.headers_at = clock() - began
                 seen.status, seen.headers = connection.status, connection.headers
@@ -162,6 +150,30 @@ async def examine(
                 await connection.aclose()
         return seen
 
+
+async def examine(
+    client: httpx.AsyncClient,
+    asked: dict[str, Any],
+    *,
+    auth: tuple[str, str] | None = None,
+    connect_timeout: float | None = 10.0,
+    seconds: float = 45.0,
+    again: bool = False,
+    resume_param: str | None = None,
+    tell: Callable[[str], object] = lambda _text: None,
+) -> Findings:
+    """
+    Ask for a stream, to resume it, and to compress it; return what came of it, *seconds* later at the latest.
+
+    *asked* are the arguments of a `RequestTemplate`; a request that may do something is sent *again* only if that
+    is so.  *tell* is told what is waited for.  A `ResilientSSEError` says that there is no answer at all.
+    """
+    template = RequestTemplate(**asked)
+    limits = {**dict.fromkeys(("connect", "write", "pool"), connect_timeout), "read": None}
+    options: dict[str, Any] = {"extensions": {"timeout": limits}}
+    if credentials := auth or template.userinfo:
+        options["auth"] = credentials
+    listen, clock = _Asker(client, options, tell).listen, anyio.current_time
     start = clock()
     request = await template.prepare(None)
     first = await listen(request, "events", start + _LISTENS * seconds, _is_enough)

@@ -433,11 +433,11 @@ def test_restarts_that_cannot_be_and_restarts_at_once(start):
     for down, error in ((-1, ValueError), (math.nan, ValueError), ("1", TypeError)):
         with pytest.raises(error, match="down must be a number of seconds, 0 or more, not"):
             running.restart(empty=False, down=down)
-    assert not refused(running)
+    assert not refuses(running.port)
     with ThreadPoolExecutor(2) as threads:
         restarts = [threads.submit(running.restart, empty=False) for _ in range(4)]
     assert [restart.exception() for restart in restarts] == [None] * 4
-    assert not refused(running)
+    assert not refuses(running.port)
 
 
 def test_the_port_is_taken(start):
