@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from contextlib import AsyncExitStack, ExitStack
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
@@ -20,6 +21,9 @@ from resilient_sse.cli.arguments import (
     seed_option,
 )
 from resilient_sse.cli.exits import Exit, at_sigterm, complain, open_more_files, stdin_chunks
+
+if TYPE_CHECKING:
+    from resilient_sse.testing.proxy import FaultProxy
 
 
 def _target(text: str) -> tuple[str, int]:
@@ -100,64 +104,78 @@ def fault(
         wrong = [parse_toxic(text) for text in toxics]
         proxy = FaultProxy(*target, profile=profile, toxics=wrong, seed=seed, host=listen[0], port=listen[1])
     open_more_files()
+    return anyio.run(lambda: _run(proxy, target, moments, as_json=as_json, stdin=stdin))
 
-    def say(told: dict[str, Any], words: str) -> None:
-        print(json.dumps(told) if as_json else words, flush=True)
 
-    def do(text: str) -> None:
-        if action := text.strip():
-            try:
-                proxy.apply(parse_action(action))
-            except ValueError as error:
-                complain(str(error))
-            else:
-                say({"done": action}, f"done: {action}")
+async def _run(
+    proxy: FaultProxy,
+    target: tuple[str, int],
+    moments: Iterable[tuple[float, str]],
+    *,
+    as_json: bool,
+    stdin: bool,
+) -> int:
+    import anyio
 
     async def play() -> None:
         start = anyio.current_time()
         for at, action in sorted(moments, key=itemgetter(0)):
             await anyio.sleep_until(start + at)
-            do(action)
-
-    async def obey() -> None:
-        rest = b""
-        async for more in stdin_chunks():
-            *lines, rest = (rest + more).split(b"\n")
-            for line in lines:
-                do(line.decode(errors="replace"))
-        do(rest.decode(errors="replace"))
+            _do(proxy, action, as_json=as_json)
 
     def conclude() -> None:
         counters = proxy.counters.to_dict()
-        say({"counters": counters}, ", ".join(f"{name} {number}" for name, number in counters.items()))
+        words = ", ".join(f"{name} {number}" for name, number in counters.items())
+        print(json.dumps({"counters": counters}) if as_json else words, flush=True)
 
-    async def run() -> int:
-        scope = anyio.CancelScope()
-        at_sigterm(scope.cancel)
-        async with AsyncExitStack() as stack:
-            last = stack.enter_context(ExitStack())
-            try:
-                await stack.enter_async_context(proxy)
-            except OSError as error:
-                complain(error.strerror or str(error))
-                return Exit.USAGE
-            last.callback(conclude)
-            ready = {
-                "host": proxy.host,
-                "port": proxy.port,
-                "target": "{}:{}".format(*target),
-                "profile": profile,
-                "seed": proxy.seed,
-            }
-            words = "listening on {host} port {port} for {0} port {1}: profile {profile}, seed {seed}"
-            say(ready, words.format(*target, **ready))
-            with scope:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(play)
-                    if stdin:
-                        await obey()
-                        scope.cancel()
-                    await anyio.sleep_forever()
-        return Exit.ENDED
+    scope = anyio.CancelScope()
+    at_sigterm(scope.cancel)
+    async with AsyncExitStack() as stack:
+        last = stack.enter_context(ExitStack())
+        try:
+            await stack.enter_async_context(proxy)
+        except OSError as error:
+            complain(error.strerror or str(error))
+            return Exit.USAGE
+        last.callback(conclude)
+        ready = {
+            "host": proxy.host,
+            "port": proxy.port,
+            "target": "{}:{}".format(*target),
+            "profile": proxy.profile.name,
+            "seed": proxy.seed,
+        }
+        words = "listening on {host} port {port} for {0} port {1}: profile {profile}, seed {seed}"
+        print(json.dumps(ready) if as_json else words.format(*target, **ready), flush=True)
+        with scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(play)
+                if stdin:
+                    await _obey(proxy, as_json=as_json)
+                    scope.cancel()
+                await anyio.sleep_forever()
+    return Exit.ENDED
 
-    return anyio.run(run)
+
+async def _obey(proxy: FaultProxy, *, as_json: bool) -> None:
+    """Do what each line of standard input says, until it ends."""
+    rest = b""
+    async for more in stdin_chunks():
+        *lines, rest = (rest + more).split(b"\n")
+        for line in lines:
+            _do(proxy, line.decode(errors="replace").strip(), as_json=as_json)
+    _do(proxy, rest.decode(errors="replace").strip(), as_json=as_json)
+
+
+def _do(proxy: FaultProxy, action: str, *, as_json: bool) -> None:
+    """Do what a text says, and say so."""
+    from resilient_sse.testing.proxy import parse_action
+
+    if not action:
+        return
+    try:
+        proxy.apply(parse_action(action))
+    except ValueError as error:
+        complain(str(error))
+        return
+    print(json.dumps({"done": action}) if as_json else f"done: {action}", flush=True)
