@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import anyio
@@ -92,65 +93,6 @@ class Findings:
     squeezed: Seen | None = None  # a connection that would have taken gzip, if there was one
 
 
-@dataclass(frozen=True, slots=True)
-class _Asker:
-    """Sends requests, and takes what comes."""
-
-    client: httpx.AsyncClient
-    options: dict[str, Any]
-    """Of each request."""
-    tell: Callable[[str], object]
-    """Is told what is waited for."""
-
-    async def listen(
-        self,
-        request: PreparedRequest,
-        what: str,
-        until: float,
-        is_enough: Callable[[Seen], bool],
-        *,
-        encoding: str = "identity",
-    ) -> Seen:
-        """Send a request and take what comes until it is enough, or until a moment of the event loop's clock."""
-        seen, clock = Seen(), anyio.current_time
-        began = clock()
-        connection: Connection | None = None
-        self.tell(what)
-        try:
-            with anyio.CancelScope(deadline=until):
-                url = httpx.URL(request.url)
-                response = await exchange(self.client, request, url, encoding=encoding, options=self.options)
-                connection = Connection(response)
-                seen.headers_at = clock() - began
-                seen.status, seen.headers = connection.status, connection.headers
-                seen.version = response.extensions.get("http_version", b"HTTP/1.1").decode("ascii", "replace")
-            if connection is not None and seen.is_stream:
-                try:
-                    connection.decode()
-                except ValueError as unknown:  # a content coding that cannot be undone
-                    seen.ended = str(unknown)
-                while not (seen.ended or seen.is_full or is_enough(seen)) and clock() < until:
-                    # No scope around it: a read that is woken goes on, and would leave it in the wrong order.
-                    data = await connection.receive(min(_TICK, until - clock()))
-                    seen.seconds = clock() - began
-                    if data is None:
-                        seen.ended = "eof"
-                    elif data:
-                        seen.take(data, seen.seconds)
-        except Exception as exc:  # noqa: BLE001 - raised again, unless it is the network's
-            error = translated(exc, opened=connection is not None)
-            nothing = encoding == "identity" and request.cursor is None and connection is None
-            if nothing or not isinstance(error, ResilientSSEError):
-                raise_translated(exc, opened=False)
-            seen.ended = getattr(error, "detail", "") or str(error)
-        finally:
-            seen.seconds = clock() - began
-            if connection is not None:
-                await connection.source.end()
-                await connection.aclose()
-        return seen
-
-
 async def examine(
     client: httpx.AsyncClient,
     asked: dict[str, Any],
@@ -173,10 +115,10 @@ async def examine(
     options: dict[str, Any] = {"extensions": {"timeout": limits}}
     if credentials := auth or template.userinfo:
         options["auth"] = credentials
-    listen, clock = _Asker(client, options, tell).listen, anyio.current_time
+    listen, clock = partial(_listen, client, options, tell), anyio.current_time
     start = clock()
     request = await template.prepare(None)
-    first = await listen(request, "events", start + _LISTENS * seconds, _is_enough)
+    first = await listen(request, "events", until=start + _LISTENS * seconds, enough=_is_enough)
     once = not (template.repeatable or again)
     found = Findings(request.method, redacted(request.url), once, first)
     if not first.is_stream:
@@ -186,10 +128,6 @@ async def examine(
         connection=1, status=first.status, headers=first.headers, last_event_id=None, url=template.url
     )
     known = first.events
-
-    def all_came(seen: Seen) -> bool:
-        return known[-1] in seen.events
-
     for way in ways_of(first, method=found.method, param=resume_param):
         try:
             resuming = RequestTemplate(**asked, resume=way.dialect.get("resume"))
@@ -200,7 +138,8 @@ async def examine(
         if clock() >= until or (once and following.method == found.method):
             continue
         what, due = f"what follows {way.position[:40]}", min(clock() + patience, until)
-        outcome = compare(known, way.anchor, await listen(following, what, due, all_came))
+        seen = await listen(following, what, until=due, enough=lambda seen: known[-1] in seen.events)
+        outcome = compare(known, way.anchor, seen)
         works = outcome[0] in (OK, WARN)
         if found.way is None or works:
             found.way, found.outcome = way, outcome
@@ -208,8 +147,58 @@ async def examine(
             break
     if not once:
         due = min(clock() + patience, start + seconds)
-        found.squeezed = await listen(request, "gzip", due, _is_readable, encoding="gzip")
+        found.squeezed = await listen(request, "gzip", until=due, enough=_is_readable, encoding="gzip")
     return found
+
+
+async def _listen(
+    client: httpx.AsyncClient,
+    options: dict[str, Any],
+    tell: Callable[[str], object],
+    request: PreparedRequest,
+    what: str,
+    *,
+    until: float,
+    enough: Callable[[Seen], bool],
+    encoding: str = "identity",
+) -> Seen:
+    """Send a request and take what comes until it is enough, or until a moment of the event loop's clock."""
+    seen, began, clock = Seen(), anyio.current_time(), anyio.current_time
+    connection: Connection | None = None
+    tell(what)
+    try:
+        with anyio.CancelScope(deadline=until):
+            url = httpx.URL(request.url)
+            response = await exchange(client, request, url, encoding=encoding, options=options)
+            connection = Connection(response)
+            seen.headers_at = clock() - began
+            seen.status, seen.headers = connection.status, connection.headers
+            seen.version = response.extensions.get("http_version", b"HTTP/1.1").decode("ascii", "replace")
+        if connection is not None and seen.is_stream:
+            try:
+                connection.decode()
+            except ValueError as unknown:  # a content coding that cannot be undone
+                seen.ended = str(unknown)
+            while not (seen.ended or seen.is_full or enough(seen)) and clock() < until:
+                # No scope around it: a read that is woken goes on, and would leave it in the wrong order.
+                data = await connection.receive(min(_TICK, until - clock()))
+                seen.seconds = clock() - began
+                if data is None:
+                    seen.ended = "eof"
+                elif data:
+                    seen.take(data, seen.seconds)
+    except Exception as exc:  # noqa: BLE001 - raised again, unless it is the network's
+        error = translated(exc, opened=connection is not None)
+        nothing = encoding == "identity" and request.cursor is None and connection is None
+        if nothing or not isinstance(error, ResilientSSEError):
+            raise_translated(exc, opened=False)
+        seen.ended = getattr(error, "detail", "") or str(error)
+    finally:
+        seen.seconds = clock() - began
+        if connection is not None:
+            await connection.source.end()
+            await connection.aclose()
+    return seen
 
 
 def _is_enough(seen: Seen) -> bool:
