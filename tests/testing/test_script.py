@@ -78,6 +78,7 @@ MISUSES = {
         (lambda script: script.reject(503, body="text"), "body must be bytes, not 'text'"),
         (lambda script: script.reject(503, times="2"), "times must be a whole number, at least 1, not '2'"),
         (lambda script: script.refuse(error="reset"), "error must be an exception such as"),
+        (lambda script: ReplayServer([("1", "a")]), "an id in events must be a whole number, .* not '1'"),
         (lambda script: script.play(5), "steps must be a Reply, a Refusal, or a function"),
         (lambda script: script.always("x"), "step must be a Reply, .* or a function .* not 'x'"),
     ],
