@@ -148,7 +148,7 @@ class Callbacks:
             except Exception:  # noqa: BLE001 - see notify
                 self._failed(callback)
             except asyncio.CancelledError:
-                if not _misread_cancellation():
+                if not misread_cancellation():
                     raise
                 self._failed(callback)
             finally:
@@ -175,8 +175,8 @@ def check_observers(observers: Iterable[Observer | Instrument]) -> tuple[Observe
     return tuple(observers)
 
 
-def _misread_cancellation() -> bool:
-    """Whether a `CancelledError` came from something the callback awaited, and nobody cancels this task."""
+def misread_cancellation() -> bool:
+    """Whether a `CancelledError` came from something that was awaited, and nobody cancels this task."""
     task = asyncio.current_task() if on_asyncio() else None
     return task is None or not task.cancelling()  # other event loops cancel by an exception of their own
 

@@ -222,6 +222,17 @@ async def test_a_group_of_consumers_may_be_there_first(valkey, upstream):
     assert whole(valkey.client, "log") == 5
 
 
+async def test_what_a_stream_waits_for_is_cancelled(valkey, upstream):
+    """Such as a token that others have asked for, too: the relay is not at its end (P62)."""
+
+    async def headers():
+        raise asyncio.CancelledError
+
+    log = RedisLog(valkey.url)
+    with pytest.raises(RelayError, match="was cancelled, and not the relay"):
+        await Relay(lambda _: ResilientStream(upstream, headers=headers), log, "log").run()
+
+
 def test_the_consumer_of_the_docs(valkey):
     """It goes on behind entries that are gone before they were acknowledged (P62)."""
     client = redis.Redis.from_url(valkey.url, decode_responses=True)
