@@ -20,6 +20,7 @@ from resilient_sse._client.transport import sockets
 from resilient_sse._client.transport.clients import tls_context
 from resilient_sse._client.transport.sockets import _connect_asyncio
 from resilient_sse.testing import event
+from tests.client.support import traced
 from tests.e2e.raw_server import CHUNKED, EVENT_STREAM, Peer, hello
 from tests.e2e.watching import QUICK, causes, collect, eventually
 
@@ -390,13 +391,10 @@ async def test_memory_of_a_connection(serve, trust):
     server = serve(hello, tls=trust.server("127.0.0.1"))
     streams = [ResilientStream(server.url, max_retries=0) for _ in range(11)]
     await anext(streams[0])
-    tracemalloc.start()
-    try:
+    with traced():
         for stream in streams[1:]:
             await anext(stream)
         size, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
     for stream in streams:
         await stream.aclose()
     assert size / 10 < 100_000
