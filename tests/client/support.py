@@ -1,8 +1,11 @@
 """What the tests of the client share: short names, a record of transitions, a store, cancellation by steps."""
 
+import gc
 import inspect
+import tracemalloc
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -53,6 +56,17 @@ def hanging(*ids: int) -> Reply:
 def gaps_in_time(script: Script) -> list[float]:
     """Return the times between the requests."""
     return [round(later.at - earlier.at, 6) for earlier, later in pairwise(script.requests)]
+
+
+@contextmanager
+def traced() -> Iterator[None]:
+    """Trace what is allocated."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        tracemalloc.stop()
 
 
 async def take(stream: Any, count: int) -> list[Any]:

@@ -5,8 +5,10 @@ import logging
 import math
 import threading
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import Mock
 
 import anyio
@@ -27,7 +29,7 @@ from resilient_sse import (
 )
 from resilient_sse._client import breaker as shell
 from resilient_sse.testing import Refusal, Reply, Script, comment, event, pause, run_in_virtual_time
-from tests.client.support import END, URL, Record, gives_up, later, make, one_loop
+from tests.client.support import END, URL, Record, drain, gives_up, later, make, one_loop
 
 CLOSED, OPEN, HALF_OPEN = CircuitState
 ORIGIN = "https://host:443"
@@ -296,70 +298,69 @@ async def test_a_probe_that_hears_nothing_closes_it_when_it_has_held(script, bre
 # --- News that come late
 
 
-PROVEN = SimpleNamespace(is_proven=lambda _: True)
+PATIENT: Mapping[str, Any] = {"connect_timeout": None, "stall_timeout": None, "max_retries": None}
 
 
-class Clock:
-    """The ways of streams through one circuit, at moments that are set."""
-
-    def __init__(self, limit: int) -> None:
-        self.now = 0.0
-        self.breaker = CircuitBreaker(failures=limit)
-        self.breaker._now = lambda: self.now
-
-    @property
-    def state(self) -> CircuitState:
-        """What the circuit does with attempts."""
-        return self.breaker.states[ORIGIN]
-
-    def guard(self, *, fails: bool = False) -> shell.Guard:
-        """Return the way of a new stream, whose first attempt may have failed."""
-        guard = shell.guard_of(self.breaker, URL, lambda: 0.0)
-        if fails:
-            guard.ended(ConnectionLostError(Reason.RESET))
-        return guard
+@asynccontextmanager
+async def following(script, breaker, *steps):
+    """Have a stream that waits for ever follow each step; all have asked when the block begins."""
+    async with AsyncExitStack() as stack:
+        group = await stack.enter_async_context(anyio.create_task_group())
+        for step in steps:
+            script.play(step)
+            stream = await stack.enter_async_context(make(script, breaker=breaker, **PATIENT))
+            group.start_soon(drain, stream)
+            await anyio.sleep(0.01)
+        yield
+        group.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("later, state", [(4.9, OPEN), (5.0, CLOSED)])
-def test_a_connection_that_holds_ends_the_row(later, state):
+@pytest.mark.parametrize("later, state", [(4.8, OPEN), (5.1, CLOSED)])
+async def test_a_connection_that_holds_ends_the_row(script, breaker, later, state):
     """P35: a bare 200 proves nothing; one that holds for as long as the retry budget asks does so silently."""
-    clock = Clock(2)
-    clock.guard(fails=True)
-    clock.guard().opened(settle_after=5.0)
-    clock.now = later
-    clock.guard(fails=True)
-    assert clock.state is state
+    script.refuse()
+    await gives_up(make(script, breaker=breaker, max_retries=0), RetriesExhaustedError)
+    async with following(script, breaker, Reply().hang()):
+        await anyio.sleep(later)
+        script.refuse()
+        await gives_up(make(script, breaker=breaker, max_retries=0), RetriesExhaustedError)
+        assert breaker.states == {ORIGIN: state}
 
 
-def test_a_probe_of_which_nothing_is_heard_loses_its_place():
+NEWS = [Reply(event("a"), after=40).hang(), Reply(status=503, after=40), Refusal(after=40)]
+
+
+@pytest.mark.parametrize("news", NEWS, ids=range(3))
+async def test_a_probe_of_which_nothing_is_heard_loses_its_place(script, breaker, news):
     """R196: the next one gets it, and what the first tells at last decides nothing."""
-    clock = Clock(3)
-    guards = [clock.guard(fails=True) for _ in range(3)]
-    probe, other, third = guards
-    clock.now = 30.0
-    assert probe.wait(forced=False) == 0
-    assert probe.wait(forced=False) == 0  # a stream has one attempt at a time, so its first is over
-    clock.now = 59.0
-    assert other.wait(forced=False) == 1.5  # half of the tenth in which it looks again
-    clock.now = 60.0
-    assert other.wait(forced=False) == 0
-    clock.now = 61.0
-    probe.opened(5.0)
-    for late in (lambda: probe.judge(PROVEN, 0.0), lambda: clock.guard(fails=True), probe.ended):
-        late()
-        assert clock.state is HALF_OPEN
-        assert third.wait(forced=False) == 1.5
+    await due(script, breaker)
+    async with following(script, breaker, news), following(script, breaker, Reply(after=math.inf)):
+        await anyio.sleep(35)
+        asked = len(script.requests)
+        assert (asked, breaker.states) == (LIMIT + 2, {ORIGIN: HALF_OPEN})
+        await anyio.sleep(15)
+        assert (len(script.requests), breaker.states) == (asked, {ORIGIN: HALF_OPEN})
 
 
-def test_attempts_from_before_the_opening_decide_nothing():
+async def test_attempts_from_before_the_opening_decide_nothing(script, breaker):
     """P35: what was under way neither closes the circuit nor keeps it open for longer."""
-    clock = Clock(3)
-    first, *_ = [clock.guard(fails=True) for _ in range(3)]
-    clock.now = 20.0
-    late = clock.guard(fails=True)
-    late.opened(settle_after=5.0)
-    late.judge(PROVEN, 0.0)
-    assert first.wait(forced=False) == 10.0
+    async with following(script, breaker, Refusal(after=20), Reply(event("a"), after=20).hang()):
+        await shut(script, breaker)
+        opened = anyio.current_time()
+        await anyio.sleep(25)
+        assert breaker.states == {ORIGIN: OPEN}
+        script.respond(event("b")).hang()
+        await anyio.sleep(10)
+        assert 30 <= script.requests[-1].at - opened <= 33
+
+
+def test_a_probe_may_ask_again(breaker):
+    """A stream has one attempt at a time, so its first is over; another stream has to wait."""
+    probe, other = (shell.guard_of(breaker, URL, lambda: 0.0) for _ in range(2))
+    for _ in range(LIMIT):
+        probe.ended(ConnectionLostError(Reason.RESET))
+    assert [probe.wait(forced=forced) for forced in (True, False)] == [0, 0]
+    assert other.wait(forced=False) == 1.5  # half of the tenth in which it looks again
 
 
 # --- Told

@@ -3,7 +3,7 @@
 import gc
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from resilient_sse import Backoff, ResilientSSEError, ResilientStream, integers
 from resilient_sse.testing import Reply, event
-from tests.client.support import URL, at_once, drain, make, read, take
+from tests.client.support import URL, at_once, drain, make, read, take, traced
 from tests.skipping import skip_aloud
 
 STATM = Path("/proc/self/statm")
@@ -24,17 +24,6 @@ def own_memory(snapshot: tracemalloc.Snapshot) -> int:
     """Count the bytes of what our own lines allocated: objects above those of httpx."""
     ours = [trace for trace in snapshot.traces if "/resilient_sse/_" in trace.traceback[-1].filename]
     return sum(trace.size for trace in ours)
-
-
-@contextmanager
-def traced() -> Iterator[None]:
-    """Trace what is allocated."""
-    gc.collect()
-    tracemalloc.start()
-    try:
-        yield
-    finally:
-        tracemalloc.stop()
 
 
 async def test_a_stream_at_rest_is_small(script):

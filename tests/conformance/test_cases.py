@@ -22,7 +22,7 @@ every_case = pytest.mark.parametrize("group", GROUPS)
 
 @every_case
 def test_cut_in_two_anywhere(group: str) -> None:
-    """Whole or cut, with an empty chunk in the cut, the stream gives the items of the table."""
+    """P1: whole or cut, with an empty chunk in the cut, the stream gives the items of the table."""
     for case in GROUPS[group]:
         for chunks in two_way_cuts(case.stream):
             assert drive(chunks, case.limit) == case.expected, (case.name, case.rule, chunks)

@@ -13,7 +13,7 @@ from resilient_sse import (
     ResilientStream,
     RetriesExhaustedError,
 )
-from resilient_sse.testing import event, sliced
+from resilient_sse.testing import event
 from tests.e2e.raw_server import CHUNKED, EVENT_STREAM
 from tests.e2e.watching import QUICK, causes, collect, eventually
 
@@ -83,32 +83,6 @@ async def test_half_an_event_is_dropped_and_comes_whole_after_resuming(serve, re
     assert [request.cursor for request in server.requests] == [None, "1"]
     assert (stream.stats.partial, stream.stats.reconnects, stream.stats.failed_attempts) == (1, 1, 0)
     assert await eventually(lambda: all(not peer.is_live() for peer in server.peers), within=2)
-
-
-BOM = b"\xef\xbb\xbf"
-DRIPPED = (
-    BOM + "id: ü\r\nevent: große\r\ndata: €uro 😀\r\ndata: zwei\r\n\r\ndata: one\r\rdata: two\n\n".encode()
-)
-
-
-@pytest.mark.parametrize("size", [1, 3])
-async def test_slow_drip(serve, size):
-    """P1, P25: bytes that come one at a time, in mid-character and between CR and LF, make the same events."""
-
-    def drip(peer):
-        peer.head(EVENT_STREAM)
-        for part in sliced(DRIPPED, size):
-            peer.send(part)
-            time.sleep(0.002)
-        peer.hold()
-
-    taken = []
-    async with ResilientStream(serve(drip).url, max_retries=0) as stream:
-        async for item in stream:
-            taken.append((item.event, item.data, item.last_event_id))
-            if len(taken) == 3:
-                break
-    assert taken == [("große", "€uro 😀\nzwei", "ü"), ("message", "one", "ü"), ("message", "two", "ü")]
 
 
 SLOWLY = [part for n in range(400) for part in (b"X-%d: still coming\r\n" % n, 0.05)]

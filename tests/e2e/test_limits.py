@@ -1,6 +1,5 @@
 """A server that sends without end meets a limit, not the machine's memory."""
 
-import gc
 import time
 import tracemalloc
 import zlib
@@ -13,6 +12,7 @@ import pytest
 
 from resilient_sse import LimitExceededError, ResilientStream
 from resilient_sse.testing import event, gzipped
+from tests.client.support import traced
 from tests.e2e.watching import collect, each
 
 MEBIBYTE = 1 << 20
@@ -88,16 +88,6 @@ async def test_a_flood_of_tiny_chunks_leaves_room_for_others(serve):
     assert max(after - before for before, after in pairwise(received)) < size / 4
 
 
-@pytest.fixture
-def traced():
-    """Count what is allocated."""
-    gc.collect()
-    tracemalloc.start()
-    yield
-    tracemalloc.stop()
-
-
-@pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize(
     "behaviour,allowed",
     [
@@ -113,18 +103,15 @@ async def test_endless_event(serve, record, over, anyio_backend, *, behaviour, a
     if over != "own" and anyio_backend not in ("asyncio", "trio"):
         allowed += 8 * MEBIBYTE  # uvloop reads 32 times 256 KiB in a row, before anyio can have it pause
     server = serve(behaviour)
-    taken = []
     stream = ResilientStream(server.url, max_event_bytes=MEBIBYTE, on_state_change=record)
-    async with stream:
-        async for item in stream:
-            taken.append(item.data)
-            break
-        before, _ = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
-        with pytest.raises(LimitExceededError) as raised:
-            await collect(stream, 1)
-    _, peak = tracemalloc.get_traced_memory()
-    assert taken == ["first"]
+    with traced():
+        async with stream:
+            assert (await anext(stream)).data == "first"
+            before, _ = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            with pytest.raises(LimitExceededError) as raised:
+                await anext(stream)
+        _, peak = tracemalloc.get_traced_memory()
     assert raised.value.limit_bytes == MEBIBYTE
     assert peak - before < allowed
     assert record.states == ["connecting", "connected", "error"]

@@ -20,6 +20,7 @@ from resilient_sse._client.transport import sockets
 from resilient_sse._client.transport.clients import tls_context
 from resilient_sse._client.transport.sockets import _connect_asyncio
 from resilient_sse.testing import event
+from tests.client.support import traced
 from tests.e2e.raw_server import CHUNKED, EVENT_STREAM, Peer, hello
 from tests.e2e.watching import QUICK, causes, collect, eventually
 
@@ -121,31 +122,6 @@ async def test_a_handshake_that_comes_to_nothing(serve, monkeypatch, behave, awa
     assert await eventually(lambda: len(server.peers) == 2, within=10)
 
 
-@pytest.mark.own
-@pytest.mark.usefixtures("trusted")
-@pytest.mark.parametrize("framing, whole", [("Connection: close", False), (CHUNKED, True)])
-async def test_an_answer_that_ends_without_the_end_of_tls(serve, trust, record, framing, whole):
-    """R71, R74: whoever cuts the wire cannot make a body of unknown length look complete (RFC 9112, section 8)."""
-
-    def cut(peer):
-        peer.head(EVENT_STREAM, framing)
-        (peer.chunk if whole else peer.send)(event("first", id="1"))
-        if whole:
-            peer.end()
-
-    def end(peer):
-        peer.head(EVENT_STREAM, "Connection: close")
-        peer.send(event("second", id="2"))
-        peer._sock.unwrap()
-
-    server = serve(cut, end, tls=trust.server("127.0.0.1"))
-    stream = ResilientStream(server.url, on_eof="complete", backoff=QUICK, on_state_change=record)
-    async with stream:
-        got = [each.data async for each in stream]
-    assert got == (["first"] if whole else ["first", "second"])
-    assert record.losses == ([] if whole else [Reason.RESET])
-
-
 class InMemory:
     """The server's end of TLS, whose records go over the wire in pieces."""
 
@@ -182,33 +158,83 @@ class InMemory:
         self.tls.write(data)
         return self.to_send.read()
 
-    def answer(self, *data):
+    def answer(self, *data, framing="Connection: close"):
         """Write the whole before any of it is sent."""
-        for part in (f"HTTP/1.1 200 OK\r\n{EVENT_STREAM}\r\n\r\n".encode(), *data):
+        for part in (f"HTTP/1.1 200 OK\r\n{EVENT_STREAM}\r\n{framing}\r\n\r\n".encode(), *data):
             for begin in range(0, len(part), 16384):
                 self.tls.write(part[begin : begin + 16384])
         self.flush()
 
 
-@pytest.mark.own
-@pytest.mark.usefixtures("trusted")
-@pytest.mark.parametrize("size, length", [(1, 10), (7, 10), (1400, 300_000), (10_000_000, 300_000)])
-async def test_records_in_pieces(serve, trust, record, size, length):
-    """R71, R74: however the network cuts the records of TLS; `close_notify` is the end, though nobody hangs up."""
+@pytest.fixture
+def serve_tls(serve, trust, trusted):
+    """Give a function that starts a server whose behaviours are told of their `InMemory`, and gives its URL."""
     context = trust.server("127.0.0.1")
-    texts = [letter * length for letter in "abc"]
 
-    def behave(peer):
-        wire = InMemory(peer, context, size)
-        wire.answer(*(event(text, id=text[0]) for text in texts))
-        wire.end()
-        peer.hold()
+    def start(*behaviours, size=10_000_000):
+        on_peers = [lambda peer, behave=each: behave(InMemory(peer, context, size)) for each in behaviours]
+        return serve(*on_peers, unread=True).origin.replace("http:", "https:")
 
-    server = serve(behave, unread=True)
-    url = server.origin.replace("http:", "https:")
-    async with ResilientStream(url, on_eof="complete", max_retries=0, on_state_change=record) as stream:
+    return start
+
+
+def sending(*texts, then):
+    """Return a behaviour that sends events, and then does something."""
+    return lambda wire: (wire.answer(*(event(text, id=text[0]) for text in texts)), then(wire))
+
+
+def end(wire):
+    """End as TLS should end, and leave the hanging up to the client."""
+    wire.end()
+    wire.peer.hold()
+
+
+def tamper(wire):
+    """Send a record that is none of this connection's."""
+    wire.peer.send(b"\x17\x03\x03\x00\x40" + bytes(64))
+    wire.peer.hold()
+
+
+def chunks(wire):
+    """Send a whole body in chunks, and hang up without the end of TLS."""
+    block = event("whole", id="w")
+    wire.answer(b"%x\r\n%b\r\n0\r\n\r\n" % (len(block), block), framing=CHUNKED)
+
+
+def letters(length):
+    """Return three texts of so many letters."""
+    return [letter * length for letter in "abc"]
+
+
+SECOND = sending("second", then=end)
+BODIES = {
+    # However the network cuts the records of TLS; `close_notify` is the end, though nobody hangs up.
+    **{
+        f"records in pieces of {size}": (size, [sending(*letters(length), then=end)], letters(length), [])
+        for size, length in ((1, 10), (7, 10), (1400, 300_000), (10_000_000, 300_000))
+    },
+    # Whoever cuts the wire cannot make a body of unknown length look complete: RFC 9112, section 8.
+    "cut": (
+        1400,
+        [sending("first", then=lambda wire: None), SECOND],
+        ["first", "second"],
+        [Reason.RESET],
+    ),
+    "cut behind the last chunk": (1400, [chunks, SECOND], ["whole"], []),
+    # What is not what the server has sent ends the connection, and the stream goes on from its last id.
+    "tampered with": (1400, [sending("first", then=tamper), SECOND], ["first", "second"], [Reason.RESET]),
+}
+
+
+@pytest.mark.own
+@pytest.mark.parametrize("size, behaviours, texts, losses", BODIES.values(), ids=BODIES)
+async def test_where_a_body_ends(serve_tls, record, size, behaviours, texts, losses):  # noqa: PLR0917 - columns
+    """R71, R74: at `close_notify`, or where its framing says so, and nowhere else; why stands with each."""
+    url = serve_tls(*behaviours, size=size)
+    stream = ResilientStream(url, on_eof="complete", backoff=QUICK, on_state_change=record)
+    async with stream:
         assert [each.data async for each in stream] == texts
-    assert record.losses == []
+    assert record.losses == losses
 
 
 FAULTS = ("handshake", "cut", "half", "spoil", "double", "drop", "inject", "silence")
@@ -290,26 +316,22 @@ async def test_whatever_befalls_the_records(serve, trust, seeds, anyio_backend_n
 
 
 @pytest.mark.own
-@pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("how", ["junk", "reset"])
-async def test_nothing_counts_behind_the_end_of_tls(serve, trust, record, how, anyio_backend_name):
+async def test_nothing_counts_behind_the_end_of_tls(serve_tls, record, how, anyio_backend_name):
     """R71, R74: the body ends with `close_notify`, whatever stands behind it, and the connection with it."""
-    context = trust.server("127.0.0.1")
 
-    def behave(peer):
-        wire = InMemory(peer, context, 10_000_000)
+    def behave(wire):
         wire.answer(event("whole", id="1"), event("gone", id="2"))
-        send, sent = peer.send, []
-        peer.send = sent.append
+        send, sent = wire.peer.send, []
+        wire.peer.send = sent.append
         wire.end()
         send(sent[0] + bytes(100_000) * (how == "junk"))
         if how == "reset":
-            peer.reset()
+            wire.peer.reset()
         else:
-            peer.hold()
+            wire.peer.hold()
 
-    server = serve(behave, unread=True)
-    url = server.origin.replace("http:", "https:")
+    url = serve_tls(behave)
     async with ResilientStream(url, on_eof="complete", max_retries=0, on_state_change=record) as stream:
         assert (await anext(stream)).data == "whole"
         if anyio_backend_name == "asyncio":
@@ -317,27 +339,6 @@ async def test_nothing_counts_behind_the_end_of_tls(serve, trust, record, how, a
             assert await eventually(socket._closed.done, within=5)
         assert [each.data async for each in stream] == ["gone"]
     assert record.losses == []
-
-
-@pytest.mark.own
-@pytest.mark.usefixtures("trusted")
-async def test_a_record_that_was_tampered_with(serve, trust, record):
-    """R71: what is not what the server has sent ends the connection, and the stream goes on from its last id."""
-    context = trust.server("127.0.0.1")
-
-    def spoil(peer):
-        InMemory(peer, context, 1400).answer(event("first", id="1"))
-        peer.send(b"\x17\x03\x03\x00\x40" + bytes(64))
-        peer.hold()
-
-    def go_on(peer):
-        InMemory(peer, context, 1400).answer(event("second", id="2"))
-        peer.hold()
-
-    server = serve(spoil, go_on, unread=True)
-    stream = ResilientStream(server.origin.replace("http:", "https:"), backoff=QUICK, on_state_change=record)
-    assert await collect(stream, 2) == ["first", "second"]
-    assert record.losses == [Reason.RESET]
 
 
 @pytest.mark.own
@@ -390,13 +391,10 @@ async def test_memory_of_a_connection(serve, trust):
     server = serve(hello, tls=trust.server("127.0.0.1"))
     streams = [ResilientStream(server.url, max_retries=0) for _ in range(11)]
     await anext(streams[0])
-    tracemalloc.start()
-    try:
+    with traced():
         for stream in streams[1:]:
             await anext(stream)
         size, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
     for stream in streams:
         await stream.aclose()
     assert size / 10 < 100_000

@@ -1,23 +1,25 @@
 """The scripted server fails as a real one does: the same client, once on a script and once on a socket."""
 
+import math
+
 import anyio
 import httpx
 import pytest
 
-from resilient_sse.testing import Script
-from tests.e2e.raw_server import RawServer
+from resilient_sse.testing import Refusal, Reply
+from tests.e2e.raw_server import Peer, RawServer
 
 pytestmark = pytest.mark.e2e
 
 TIMEOUT = httpx.Timeout(1, connect=5)  # a busy machine needs a part of it for the answer
 BEHAVIOURS = {
-    "end": (lambda script: script.respond(b"hello").end(), lambda peer: peer.end()),
-    "drop": (lambda script: script.respond(b"hello").drop(), lambda peer: peer.reset()),
-    "cut": (lambda script: script.respond(b"hello").cut(), lambda peer: None),
-    "silence": (lambda script: script.respond(b"hello").hang(), lambda peer: peer.hold()),
-    "close": (lambda script: script.respond(b"hello").hang(), lambda peer: peer.hold()),
-    "no-headers": (lambda script: script.stall_headers(), lambda peer: peer.hold()),
-    "refused": (lambda script: script.refuse(), None),
+    "end": (Reply(b"hello").end(), Peer.end),
+    "drop": (Reply(b"hello").drop(), Peer.reset),
+    "cut": (Reply(b"hello").cut(), lambda peer: None),
+    "silence": (Reply(b"hello").hang(), Peer.hold),
+    "close": (Reply(b"hello").hang(), Peer.hold),
+    "no-headers": (Reply(after=math.inf), Peer.hold),
+    "refused": (Refusal(), None),
 }
 
 
@@ -36,22 +38,18 @@ async def experience(client, url, behaviour):
                 seen.append(chunk)
                 if behaviour == "close":
                     group.start_soon(close_later, response)
-    except* httpx.ReadError as group:
-        # Its text depends on the event loop.
-        seen += [type(error) for error in group.exceptions]
-    except* httpx.ConnectError as group:
-        seen += [type(error) for error in group.exceptions]
+    except* (httpx.ReadError, httpx.ConnectError) as group:
+        seen += [type(error) for error in group.exceptions]  # their texts depend on the event loop
     except* httpx.HTTPError as group:
         seen += [(type(error), str(error)) for error in group.exceptions]
     return seen
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
-async def test_a_client_cannot_tell_the_difference(behaviour):
+async def test_a_client_cannot_tell_the_difference(script, behaviour):
     """Chunks, errors and their texts are those of httpx on a socket."""
-    write, end = BEHAVIOURS[behaviour]
-    script = Script()
-    write(script)
+    step, end = BEHAVIOURS[behaviour]
+    script.play(step)
     async with script.client(timeout=TIMEOUT) as client:
         scripted = await experience(client, "http://host/", behaviour)
 

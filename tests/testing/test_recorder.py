@@ -2,14 +2,12 @@
 
 import re
 
-import anyio
 import pytest
 
 from resilient_sse import (
     DEFAULT_MESSAGES,
     Backoff,
     Closed,
-    Comment,
     Disconnected,
     Gap,
     Opened,
@@ -157,17 +155,6 @@ async def test_the_recorder_takes_what_is_asked_for(script):
         assert [item.data for item in await recorder.take(stream, 2)] == ["c"]
         with pytest.raises(ValueError, match="count must be a whole number, at least 1, not 0"):
             await recorder.take(stream, 0)
-
-
-async def test_times_are_those_of_the_clock():
-    """A moment has the time at which the fact was told, by the event loop; a timeline begins with the first."""
-    recorder = Recorder()
-    await anyio.sleep(7)
-    recorder(Comment("a"))
-    await anyio.sleep(1.5)
-    recorder(Comment("b"))
-    assert [moment.at for moment in recorder.moments] == [7, 8.5]
-    assert recorder.timeline.splitlines() == ["     0.000 s  comment: 'a'", "     1.500 s  comment: 'b'"]
 
 
 def test_a_timeline_is_readable_at_any_length():

@@ -250,20 +250,6 @@ async def test_closing_a_client_closes_also_what_overlapped(script):
     script.closed_all()
 
 
-async def test_closing_may_take_time(script, client):
-    """A slow close holds the connection until it is over or cancelled."""
-    script.respond(b"a", close_takes=60).hang()
-    script.respond(b"b", close_takes=60).hang()
-    async with client.stream("GET", URL):
-        pass
-    assert anyio.current_time() == 60
-    response = await client.send(client.build_request("GET", URL), stream=True)
-    with anyio.move_on_after(2):
-        await response.aclose()
-    await response.stream.aclose()
-    assert (anyio.current_time(), script.live) == (62, 0)
-
-
 # --- A conversation
 
 
@@ -289,18 +275,6 @@ async def test_each_request_takes_the_next_step(script):
         (200, b"data: b\n\n"),
     ]
     script.assert_exhausted()
-
-
-async def test_media_type(script, client):
-    """A reply is an event stream unless told otherwise."""
-    for arguments, expected in (
-        ({}, "text/event-stream"),
-        ({"content_type": "text/html"}, "text/html"),
-        ({"content_type": None}, None),
-        ({"headers": {"content-type": "a/b"}}, "a/b"),
-    ):
-        script.play(Reply(b"", **arguments))
-        assert (await client.get(URL)).headers.get("Content-Type") == expected
 
 
 async def test_requests_and_headers_are_kept(script):

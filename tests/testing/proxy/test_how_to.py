@@ -1,8 +1,6 @@
 """The program of the how-to page, as a reader runs it: against a real server, in real time."""
 
 import re
-import subprocess
-import sys
 import time
 
 import pytest
@@ -10,6 +8,7 @@ import pytest
 from resilient_sse.testing import event
 from tests.cli.conftest import parse
 from tests.docs.pages import fences, table, text_of
+from tests.testing.users_project import Project
 
 pytestmark = pytest.mark.e2e
 
@@ -31,16 +30,9 @@ def test_the_program_survives_its_handoff(serve, tmp_path):
         for block in fences(text_of("lab/break-the-network.md"), "python")
         if block.startswith("# handoff.py")
     ]
-    path = tmp_path / "handoff.py"
-    path.write_text(program, encoding="utf-8")
-    server = serve(reply)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", path, f"http://127.0.0.1:{server.port}/a/stream"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    server, project = serve(reply), Project(tmp_path)
+    project.write(handoff=program)
+    done = project.python("-W", "error", "handoff.py", f"{server.origin}/a/stream")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "30 events, 1 reconnect"
     assert "Connection restored" in done.stdout

@@ -53,15 +53,15 @@ def pouring(total):
 
 
 def waiting():
-    """Make a handler that is spoken to once and waits for more, and a list of how its connections broke."""
+    """Make a handler that is spoken to once and waits for more, and a list of how its connections ended."""
     ends = []
 
     async def wait(stream):
         try:
             await stream.receive()
             await stream.receive()
-        except anyio.BrokenResourceError as error:
-            ends.append(error.__cause__)
+        except (anyio.BrokenResourceError, anyio.EndOfStream) as error:
+            ends.append(type(error.__cause__))
 
     return wait, ends
 
@@ -165,42 +165,28 @@ async def test_a_closed_port_refuses_and_stays_ours():
             assert await ask(proxy.port) == b"hello"
 
 
-async def test_a_reset_is_a_reset_on_both_sides():
-    """P25: RST, not FIN, reaches the client and the target; so does one of the client's, which is not counted."""
+RST, FIN = ConnectionResetError, type(None)
+
+
+@pytest.mark.parametrize("how, end", [("reset_all", RST), ("close_all", FIN)])
+async def test_an_end_is_the_same_on_both_sides(how, end):
+    """P25: RST or FIN reaches the client and the target; so does a reset of the client's, which is not counted."""
     wait, ends = waiting()
     async with target(wait) as port, FaultProxy(HOST, port) as proxy:
         async with await anyio.connect_tcp(HOST, proxy.port) as client:
             await client.send(b"a")
             assert await eventually(lambda: proxy.counters.bytes_up == 1, within=5)
-            assert proxy.reset_all() == 1
-            with pytest.raises(anyio.BrokenResourceError) as raised:
+            assert getattr(proxy, how)() == 1
+            with pytest.raises((anyio.BrokenResourceError, anyio.EndOfStream)) as raised:
                 await client.receive()
-        assert isinstance(raised.value.__cause__, ConnectionResetError)
+        assert type(raised.value.__cause__) is end
         with socket.create_connection((HOST, proxy.port)) as resetting:
             resetting.sendall(b"a")
             assert await eventually(lambda: proxy.counters.bytes_up == 2, within=5)
             resetting.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        assert await eventually(lambda: len(ends) == 2, within=5)
-        assert {type(error) for error in ends} == {ConnectionResetError}
+        assert await eventually(lambda: ends == [end, RST], within=5)
         assert await eventually(lambda: proxy.counters.live == 0, within=5)
-        assert (proxy.counters.resets, proxy.reset_all()) == (1, 0)
-
-
-async def test_a_close_is_a_close_on_both_sides():
-    """P25: FIN, not RST."""
-    heard = []
-
-    async def listen(stream):
-        heard.append(await everything(stream))
-
-    async with target(listen) as port, FaultProxy(HOST, port) as proxy:
-        async with await anyio.connect_tcp(HOST, proxy.port) as client:
-            await client.send(b"a")
-            assert await eventually(lambda: proxy.counters.bytes_up == 1, within=5)
-            assert proxy.close_all() == 1
-            assert await everything(client) == b""
-        assert await eventually(lambda: heard == [b"a"], within=5)
-        assert proxy.counters.resets == 0
+        assert (proxy.counters.resets, getattr(proxy, how)()) == (int(end is RST), 0)
 
 
 @pytest.mark.parametrize("kind,error", [(Reset, anyio.BrokenResourceError), (LimitBytes, anyio.EndOfStream)])
