@@ -139,11 +139,10 @@ async def examine(
             continue
         what, due = f"what follows {way.position[:40]}", min(clock() + patience, until)
         seen = await listen(following, what, until=due, enough=lambda seen: known[-1] in seen.events)
-        outcome = compare(known, way.anchor, seen)
-        works = outcome[0] in (OK, WARN)
-        if found.way is None or works:
-            found.way, found.outcome = way, outcome
-        if works:
+        verdict, told = compare(known, way.anchor, seen)
+        if found.way is None or verdict in (OK, WARN):
+            found.way, found.outcome = way, (verdict, told)
+        if verdict in (OK, WARN):
             break
     if not once:
         due = min(clock() + patience, start + seconds)
