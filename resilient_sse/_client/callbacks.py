@@ -13,7 +13,7 @@ from anyio import current_time
 
 from resilient_sse._client.backends import on_asyncio
 from resilient_sse._client.log import LogLimit, log_change, logger
-from resilient_sse._core.checks import check_callable
+from resilient_sse._core.checks import check, check_callable
 from resilient_sse._core.events import Gap
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.states import StateChange
@@ -172,6 +172,7 @@ class Callbacks:
 def check_observers(observers: Iterable[Observer | Instrument]) -> tuple[Observer | Instrument, ...]:
     if callable(observers) or hasattr(observers, "attach"):
         raise TypeError("observers must be a sequence of observers, not one observer")
+    check("observers", observers, Iterable, "a sequence of observers")
     return tuple(observers)
 
 

@@ -12,6 +12,7 @@ import re
 from array import array
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -45,7 +46,7 @@ class SQLCheckpoint:
 
     Args:
         connect: Opens a connection for what is read and saved outside of the caller's transactions: a function,
-            sync or async, that returns a connection, or an `Engine` or `AsyncEngine` of SQLAlchemy.
+            `def` or `async def`, that returns a connection, or an `Engine` or `AsyncEngine` of SQLAlchemy.
         table: The name of the table, with a schema before it if need be.
         paramstyle: How the driver marks parameters, in DB-API's words (`"numeric"` is not supported); `None` asks
             the driver's module.
@@ -215,7 +216,7 @@ class SQLCheckpoint:
             scope = self._connect.begin() if _of_sqlalchemy(self._connect) else None
             if hasattr(scope, "__aenter__") or inspect.iscoroutinefunction(self._connect):
                 return await outlive(lambda: _whole(scope, self._connect, work))
-            return await in_thread(lambda: _at_once(_whole(scope, self._connect, work)))
+            return await in_thread(lambda: _at_once(_whole(scope, partial(_opened, self._connect), work)))
         except CheckpointError:
             raise
         except Exception as exc:
@@ -251,6 +252,16 @@ async def _whole(scope: Any, connect: Callable[[], Any], work: Work[T]) -> T:  #
         return result
     finally:
         await _maybe(connection.close())
+
+
+def _opened(connect: Callable[[], Any]) -> Any:  # noqa: ANN401 - a driver's
+    """Open a connection in a thread, which has no event loop."""
+    connection = connect()
+    if inspect.isawaitable(connection):
+        if inspect.iscoroutine(connection):
+            connection.close()
+        raise TypeError("connect returned an awaitable: make it an `async def`")
+    return connection
 
 
 async def _maybe(result: Any) -> Any:  # noqa: ANN401 - a driver's

@@ -270,6 +270,13 @@ async def test_a_connection_of_coroutines_needs_arecord(shop, anyio_backend):
     assert await shop.store.load(URL) == Checkpoint("1", 1)
 
 
+async def test_a_lambda_around_an_async_connect(shop):
+    """What it returns cannot be awaited in the thread where it is called; the error says what to write instead."""
+    store = SQLCheckpoint(lambda: aiosqlite.connect(shop.path))
+    with pytest.raises(CheckpointError, match="`async def`"):
+        await store.load(URL)
+
+
 async def test_a_session_of_sqlalchemy(shop):
     """Objects and position in one commit."""
     engine = sqlalchemy.create_engine(f"sqlite:///{shop.path}")
