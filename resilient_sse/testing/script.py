@@ -25,7 +25,7 @@ import httpx
 
 from resilient_sse._client.backends import on_asyncio
 from resilient_sse._core.checks import check_count
-from resilient_sse.testing.checks import check, check_whole
+from resilient_sse.testing.checks import check, check_whole, shown
 from resilient_sse.testing.wire import Compressor, Pause, counted, shortened
 
 CUT_SHORT = "peer closed connection without sending complete message body (incomplete chunked read)"
@@ -527,11 +527,11 @@ class Script:
         timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
         try:
             step = await self._step_for(record)
-        except httpx.HTTPError as error:
-            self._conversation.append(f"{record}: {error!r}")
-            raise
         except Exception as error:
-            self._failure = self._failure or error
+            if not isinstance(error, UnexpectedRequestError):  # which tells of the request itself
+                self._conversation.append(f"{record}: {shown(error)}")
+            if not isinstance(error, httpx.HTTPError):
+                self._failure = self._failure or error
             raise
         self._conversation.append(f"{record}: {step}")
         if isinstance(step, Refusal):

@@ -327,6 +327,7 @@ async def test_swallowed_failures_come_out_at_the_end(answer, error, complaint):
             await client.get(URL)
     with pytest.raises(error, match=complaint):
         script.verify()
+    assert script.transcript.startswith("GET https://host/stream at 0 s: TypeError(") is bool(answer)
 
 
 @pytest.mark.parametrize("step", [Reply(b"a").drop(), Reply(b"a").cut(), Refusal(httpx.ConnectError(""))])

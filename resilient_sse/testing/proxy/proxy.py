@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.abc import TaskGroup
 
-from resilient_sse.testing.checks import check, check_seconds, check_whole
+from resilient_sse.testing.checks import check, check_port, check_seconds, check_whole
 from resilient_sse.testing.proxy.connection import Address, Port, ProxiedConnection, resolve
 from resilient_sse.testing.proxy.link import Shape, Way, shape
 from resilient_sse.testing.proxy.toxics import (
@@ -92,6 +92,7 @@ class FaultProxy:
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
+        check_port("target_port", target_port)
         self.host = host
         self.counters: ProxyCounters = ProxyCounters()
         """The figures, which keep changing."""

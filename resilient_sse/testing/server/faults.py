@@ -299,10 +299,13 @@ class Trickle(Checked, Fault):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Duplicate(Checked, Fault):
+class Duplicate(Fault):
     """Send each event so many *times*."""
 
     times: int = 2
+
+    def __post_init__(self) -> None:
+        check_whole("times", self.times, least=1)
 
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
         async for block in blocks:

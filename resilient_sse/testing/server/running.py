@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import uvicorn
 from anyio.from_thread import start_blocking_portal
 
-from resilient_sse.testing.checks import check_seconds
+from resilient_sse.testing.checks import check, check_seconds
 from resilient_sse.testing.proxy.connection import BACKLOG, Port
 from resilient_sse.testing.server.app import DONE, STREAM_PATH, ReferenceServer
 from resilient_sse.testing.server.requests import DEFAULT_USER
@@ -34,6 +34,7 @@ class RunningServer:
     """
 
     def __init__(self, server: ReferenceServer, host: str = "127.0.0.1", port: int = 0) -> None:
+        check("server", server, ReferenceServer, "a ReferenceServer, such as ReferenceServer(start='first')")
         self.server = server
         self.host = host
         self._stack = ExitStack()

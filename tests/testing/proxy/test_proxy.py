@@ -391,6 +391,11 @@ async def test_an_occupied_port_is_named():
     with pytest.raises(OSError, match=r"cannot listen on 192.0.2.1: .*; give an address of this machine"):
         async with FaultProxy(HOST, 9, host="192.0.2.1"):
             pass
+    with pytest.raises(ValueError, match="port must be a port from 0 to 65535, not 65536"):
+        async with FaultProxy(HOST, 9, port=65536):
+            pass
+    with pytest.raises(ValueError, match="target_port must be a port from 1 to 65535, not 0"):
+        FaultProxy(HOST, 0)
     with pytest.raises(OSError, match="the host 'no host' is unknown; give an address"):
         async with FaultProxy("no host", 9):
             pass
