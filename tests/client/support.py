@@ -2,8 +2,10 @@
 
 import gc
 import inspect
+import sys
 import tracemalloc
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -67,6 +69,22 @@ def traced() -> Iterator[None]:
         yield
     finally:
         tracemalloc.stop()
+
+
+@contextmanager
+def calls_counted() -> Iterator[Counter[str]]:
+    """Count how often functions of the client are called, by their files."""
+    counted: Counter[str] = Counter()
+
+    def profile(frame: types.FrameType, kind: str, _argument: object) -> None:
+        if kind == "call" and "/resilient_sse/_" in frame.f_code.co_filename:
+            counted[frame.f_code.co_filename] += 1
+
+    sys.setprofile(profile)
+    try:
+        yield counted
+    finally:
+        sys.setprofile(None)
 
 
 async def take(stream: Any, count: int) -> list[Any]:

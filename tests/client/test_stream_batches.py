@@ -1,14 +1,12 @@
 """What a read brought is judged at once and handed over piece by piece: figures, positions, turns, costs."""
 
-import sys
-
 import anyio
 import pytest
 
 from resilient_sse import Comment, ServerSentEvent
 from resilient_sse._core.session import Step
 from resilient_sse.testing import Reply, event
-from tests.client.support import at_once, drain, make, numbered, one_loop, read, take
+from tests.client.support import at_once, calls_counted, drain, make, numbered, one_loop, read, take
 
 # --- Figures and positions
 
@@ -118,20 +116,10 @@ async def test_an_event_costs_few_calls_and_walks_few_files(script):
         b'id: %d\nevent: message\ndata: {"n": "%s"}\n\n' % (n, b"x" * 100) for n in range(1, 4001)
     )
     script.respond(*[body[at : at + 65536] for at in range(0, len(body), 65536)]).hang()
-    calls: dict[str, int] = {}
-
-    def profile(frame, kind, _argument):
-        path = frame.f_code.co_filename
-        if kind == "call" and "resilient_sse" in path and "/testing/" not in path and "/tests/" not in path:
-            calls[path] = calls.get(path, 0) + 1
-
     async with make(script) as stream:
         await take(stream, 500)
-        sys.setprofile(profile)
-        try:
+        with calls_counted() as calls:
             for _ in range(3000):
                 await anext(stream)
-        finally:
-            sys.setprofile(None)
     assert sum(calls.values()) / 3000 <= 4
     assert len([path for path, count in calls.items() if count >= 300]) <= 6
