@@ -9,6 +9,7 @@ import sqlite3
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from unicodedata import normalize
 
 import aiosqlite
 import anyio
@@ -171,11 +172,25 @@ class DropsTheEmptyId(MemoryCheckpoint):
 
 
 class FoldsKeys(MemoryCheckpoint):
+    fold = staticmethod(lambda key: key[:255])
+
     async def load(self, key):
-        return await super().load(key[:255])
+        return await super().load(self.fold(key))
 
     async def save(self, key, last_event_id, *, expected):
-        return await super().save(key[:255], last_event_id, expected=expected)
+        return await super().save(self.fold(key), last_event_id, expected=expected)
+
+
+class FoldsCase(FoldsKeys):
+    fold = staticmethod(str.lower)
+
+
+class FoldsSpaces(FoldsKeys):
+    fold = staticmethod(str.rstrip)
+
+
+class FoldsAccents(FoldsKeys):
+    fold = staticmethod(partial(normalize, "NFC"))
 
 
 class StripsIds(MemoryCheckpoint):
@@ -271,6 +286,9 @@ def failed(store_type, *, survives=False) -> list[str]:
         ReturnsAnother,
         DropsTheEmptyId,
         FoldsKeys,
+        FoldsCase,
+        FoldsSpaces,
+        FoldsAccents,
         StripsIds,
         RaisesAnything,
         LooksThenWrites,

@@ -282,6 +282,7 @@ class _Direction:
             self._counters.bytes_up += len(data)
         if struck is not None:
             self._cut(reset=isinstance(struck, Reset))
+            raise anyio.ClosedResourceError  # a toxic strikes a connection once, whatever is still under way
 
 
 async def _connect(addresses: list[Address]) -> socket.socket | None:

@@ -190,10 +190,12 @@ async def test_an_end_is_the_same_on_both_sides(how, end):
 
 
 @pytest.mark.parametrize("kind,error", [(Reset, anyio.BrokenResourceError), (LimitBytes, anyio.EndOfStream)])
-async def test_a_connection_ends_at_a_byte(kind, error):
+@pytest.mark.parametrize("size", [100, 65_536])  # of pieces: many may be under way, or one
+async def test_a_connection_ends_at_a_byte(kind, error, size):
     """P25: exactly so many bytes arrive, on so many connections, then the connection ends as it should."""
     pour, _ = pouring(1_000_000)
-    async with target(pour) as port, FaultProxy(HOST, port, toxics=[kind(after=1000, times=2)]) as proxy:
+    toxics = [kind(after=1000, times=2), Slicer(size=size)]
+    async with target(pour) as port, FaultProxy(HOST, port, toxics=toxics) as proxy:
         for _ in range(2):
             async with await anyio.connect_tcp(HOST, proxy.port) as client:
                 await client.send(b"go")
