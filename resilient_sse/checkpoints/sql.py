@@ -172,7 +172,12 @@ class SQLCheckpoint:
         version = 0 if present is None else int(present.version)
         first, positions = known
         place = version - first
-        if not 0 <= place < len(positions) or positions[place] != hash(present):
+        if place < 0:
+            raise CheckpointError(
+                "the position has gone back in the database, as by a fail-over: open the stream anew",
+                key=key,
+            )
+        if place >= len(positions) or positions[place] != hash(present):
             raise moved(key)
         values = {"id": last_event_id, "new": version + 1, "key": key}
         if present is None:

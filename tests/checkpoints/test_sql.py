@@ -171,6 +171,20 @@ async def test_a_commit_whose_answer_was_lost(shop):
     assert shop.results() == ["order 1", "order 2"]
 
 
+async def test_the_position_has_gone_back(shop):
+    """No other consumer is blamed for a fail-over to a replica that lagged, or a table that was emptied (P55)."""
+    first = await shop.store.save(URL, "1", expected=None)
+    second = await shop.store.save(URL, "2", expected=first)
+    for statement in (
+        "UPDATE resilient_sse_positions SET last_event_id = '1', version = 1",
+        "DELETE FROM {}",
+    ):
+        with closing(shop.connect()) as database, database:
+            database.execute(statement.format("resilient_sse_positions"))
+        with pytest.raises(CheckpointError, match="gone back in the database"):
+            await shop.store.save(URL, "3", expected=second)
+
+
 async def test_which_stream(shop):
     """With more streams than one, or none that has begun, the key must be given."""
     script = Script()
