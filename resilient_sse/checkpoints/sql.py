@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import weakref
 from array import array
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -76,8 +77,9 @@ class SQLCheckpoint:
         # What may be in the table: a position that was found there, and those recorded since, which the caller may
         # roll back, one or many at once.
         self._known: dict[str, _Known] = {}
-        # By keys whose stream cannot know how far they have come: the last event, and what its commit leaves.
-        self._recorded: dict[str, tuple[ServerSentEvent, Checkpoint]] = {}
+        # By keys whose stream cannot know how far they have come: the last event, what its commit leaves, and the
+        # connection.
+        self._recorded: dict[str, tuple[ServerSentEvent, Checkpoint, weakref.ref[Any] | None]] = {}
 
     @property
     def ddl(self) -> str:
@@ -112,7 +114,7 @@ class SQLCheckpoint:
             wanted = f"pass key=, one of {begun}" if begun else "iterate a stream that uses this store first"
             raise CheckpointError(f"it is not known which position to record: {wanted}", key=key or "")
         saved = await self._save(connection, key, event.last_event_id, self._known[key], event)
-        self._recorded[key] = event, saved
+        self._recorded[key] = event, saved, _reference(connection)
 
     async def load(self, key: str) -> Checkpoint | None:
         """
@@ -163,7 +165,7 @@ class SQLCheckpoint:
         event: ServerSentEvent | None = None,
     ) -> Checkpoint:
         present = await self._load(connection, key)
-        last, left = self._recorded.get(key, (None, None))
+        last, left, before = self._recorded.get(key, (None, None, None))
         if event is not None and event is last and present == left:
             raise CheckpointError(
                 "this event is recorded already: roll back, and go on with the next one, for a commit is done"
@@ -173,7 +175,12 @@ class SQLCheckpoint:
         version = 0 if present is None else int(present.version)
         first, positions = known
         place = version - first
-        if not 0 <= place < len(positions) or positions[place] != hash(present):
+        if place < 0:
+            raise CheckpointError(
+                "the position has gone back in the database, as by a fail-over: open the stream anew",
+                key=key,
+            )
+        if place >= len(positions) or positions[place] != hash(present):
             raise moved(key)
         values = {"id": last_event_id, "new": version + 1, "key": key}
         if present is None:
@@ -196,7 +203,9 @@ class SQLCheckpoint:
             raise moved(key)
         # Which of them it will be depends on the caller's commit.
         positions[place + 1 :] = _known(saved)[1]
-        surplus = max(len(positions) - _UNDONE, 0)
+        # What another connection finds there is committed, and no rollback goes behind it.
+        is_other = before is not None and before() is not connection
+        surplus = place if is_other else max(len(positions) - _UNDONE, 0)
         del positions[:surplus]
         self._known[key] = first + surplus, positions
         return saved
@@ -225,6 +234,12 @@ class SQLCheckpoint:
                 f"SQLCheckpoint.ddl makes it: {exc}",
                 key=key,
             ) from exc
+
+
+def _reference(connection: Any) -> weakref.ref[Any] | None:  # noqa: ANN401
+    with suppress(TypeError):  # those of sqlite3 cannot be referred to, but fail over to nothing
+        return weakref.ref(connection)
+    return None
 
 
 def _known(position: Checkpoint | None) -> _Known:

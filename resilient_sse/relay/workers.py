@@ -64,7 +64,7 @@ _RENEW = """
 local group, me, lease, claims = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[4])
 local function key(kind, id) return group .. ':' .. kind .. ':' .. id end
 local workers, free, mine, names = group .. ':workers', group .. ':free', key('owned', me), key('names', ARGV[3])
-local leaving, joined = claims < 0, false
+local leaving, joined, mixed = claims < 0, false, false
 -- A full memory refuses nothing behind a first write that was allowed, so leases go on, and nothing is half done.
 redis.call('DEL', key('wake', me))
 if leaving then
@@ -72,7 +72,7 @@ if leaving then
     redis.call('DEL', key('alive', me))
 else
     if redis.call('PEXPIRE', names, 10 * lease) == 0 then return {'names'} end
-    redis.call('SET', key('alive', me), 1, 'PX', lease)
+    redis.call('SET', key('alive', me), ARGV[3], 'PX', lease)
     joined = redis.call('SADD', workers, me) == 1
 end
 
@@ -92,26 +92,29 @@ for _, id in ipairs(redis.call('SMEMBERS', workers)) do
     if left and left > 0 then
         others[id] = redis.call('HLEN', key('owned', id))
         living, soonest = living + 1, math.min(soonest, left)
+        mixed = mixed or redis.call('GET', key('alive', id)) ~= ARGV[3]
     elseif left then
         give(id, redis.call('HKEYS', key('owned', id)))
         redis.call('SREM', workers, id)
     end
 end
 
--- Everybody has the low share, and as few as possible the high one.
+-- Everybody has the low share, and as few as possible the high one.  Beside workers with other streams that could
+-- leave some to nobody: what is owned stays where it is, and what is free is taken by and by.
 local total = redis.call('SCARD', names)
 local low, high = math.floor(total / math.max(living, 1)), math.ceil(total / math.max(living, 1))
 local lacking = 0
 for _, count in pairs(others) do lacking = lacking + math.max(0, low - count) end
 local found = redis.call('SCARD', free) > 0 and redis.call('SINTER', free, names) or {}
 local have, want = redis.call('HLEN', mine), 0
-local surplus = leaving and have or math.max(0, have - high)
-if not leaving and have - surplus > low and lacking > #found + surplus then surplus = surplus + 1 end
+local surplus = leaving and have or mixed and 0 or math.max(0, have - high)
+if not (leaving or mixed) and have - surplus > low and lacking > #found + surplus then surplus = surplus + 1 end
 if surplus > 0 then
     give(me, redis.call('HRANDFIELD', mine, surplus))
 elseif not leaving then
     want = math.max(0, math.min(low - have, #found))
     want = want + math.max(0, math.min(high - math.max(have, low), #found - want - lacking))
+    if mixed then want = want + math.ceil((#found - want) / living) end
     for n = 1, math.min(want, claims) do
         local token = me .. ':' .. redis.call('HINCRBY', group .. ':epochs', found[n], 1)
         redis.call('SREM', free, found[n])
@@ -126,13 +129,14 @@ elseif not leaving then
 end
 
 for id, count in pairs(others) do
-    local wanted = given > 0 and count < high or joined and count > low
+    local wanted = given > 0 and (mixed or count < high) or joined and count > low
     if wanted and redis.call('EXISTS', key('wake', id)) == 0 then
         redis.call('LPUSH', key('wake', id), 1)
         redis.call('PEXPIRE', key('wake', id), lease)
     end
 end
-return {'held', soonest, want > claims and 1 or 0, redis.call('HGETALL', mine), positions}
+local more = (want > claims or mixed and want < #found) and 1 or 0
+return {'held', soonest, more, redis.call('HGETALL', mine), positions}
 """
 
 

@@ -171,6 +171,46 @@ async def test_a_commit_whose_answer_was_lost(shop):
     assert shop.results() == ["order 1", "order 2"]
 
 
+async def test_the_position_has_gone_back(shop):
+    """No other consumer is blamed for a fail-over to a replica that lagged, or a table that was emptied (P55)."""
+    first = await shop.store.save(URL, "1", expected=None)
+    second = await shop.store.save(URL, "2", expected=first)
+    for statement in (
+        "UPDATE resilient_sse_positions SET last_event_id = '1', version = 1",
+        "DELETE FROM {}",
+    ):
+        with closing(shop.connect()) as database, database:
+            database.execute(statement.format("resilient_sse_positions"))
+        with pytest.raises(CheckpointError, match="gone back in the database"):
+            await shop.store.save(URL, "3", expected=second)
+
+
+async def test_what_was_committed_has_gone_back(shop):
+    """Between two transactions, each on a connection of its own, a fail-over is no rollback (P55)."""
+
+    class Connection(sqlite3.Connection):
+        """As of most drivers, it can be referred to."""
+
+    def work(number, *, fails=False):
+        with closing(sqlite3.connect(shop.path, factory=Connection)) as database, suppress(OSError), database:
+            for each in (number, number + 1):
+                shop.store.record(database, ServerSentEvent(last_event_id=str(each)))
+            if fails:
+                raise OSError
+
+    await shop.store.load(URL)
+    work(1)
+    work(3, fails=True)
+    work(5)
+    with closing(shop.connect()) as database, database:
+        database.execute("UPDATE resilient_sse_positions SET last_event_id = '1', version = 1")
+    with pytest.raises(CheckpointError, match="gone back in the database"):
+        work(7)
+    await shop.store.load(URL)
+    work(2)
+    assert await shop.store.load(URL) == Checkpoint("3", 3)
+
+
 async def test_which_stream(shop):
     """With more streams than one, or none that has begun, the key must be given."""
     script = Script()

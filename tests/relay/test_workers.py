@@ -456,6 +456,22 @@ async def test_nobody_is_idle_while_another_has_two(valkey, shift, count, worker
         await eventually(lambda: sum(sizes()) == count and sizes()[-1] - sizes()[0] <= 1, "shares are fair")
 
 
+async def test_workers_with_different_files(valkey, shift):
+    """Somebody has each stream while a deploy lasts, and behind it shares are fair (P62)."""
+    old, *new = (Worker(streams(shift, n), shift.redis, group=GROUP, lease=1.0) for n in (3, 9, 9))
+
+    def sizes(*workers: Worker) -> list[int]:
+        return sorted(len(worker.stats.owned) for worker in workers)
+
+    async with running(old):
+        await eventually(lambda: sizes(old) == [3], "it has all")
+        async with running(new[0]):
+            await eventually(lambda: sizes(old, new[0]) == [3, 6], "somebody has each stream")
+            async with running(new[1]):
+                old.stop()
+                await eventually(lambda: sizes(*new) == [4, 5], "shares are fair")
+
+
 @pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_a_client_for_asyncio_on_trio(shift):
     """The error says what serves there."""
