@@ -164,20 +164,6 @@ async def test_the_timeouts_of_the_request_strike(script):
     assert (script.live, script.max_live) == (0, 1)
 
 
-async def test_silence_lasts_until_the_client_lets_go(script, client):
-    """By cancellation; that a close by another task ends a pending read, `test_fidelity` shows."""
-    script.respond(b"a").hang()
-    async with client.stream("GET", URL) as response:
-        with anyio.move_on_after(1_000_000) as scope:
-            await arrivals(response)
-        assert scope.cancelled_caught
-        assert script.live == 0
-    script.stall_headers()
-    with anyio.move_on_after(5):
-        await client.get(URL)
-    assert script.live == 0
-
-
 async def test_reads_are_checkpoints_and_end_with_the_connection(script, client):
     """Cancellation reaches a reader that never waits, and a closed response cannot be read on."""
     script.respond(*[b"x"] * 10).end()
@@ -226,30 +212,6 @@ async def test_connections_are_counted(script):
 
 
 # --- A conversation
-
-
-async def test_each_request_takes_the_next_step(script):
-    """The steps are played in the order they were written in, repeated ones as often as they say."""
-    script.respond(event("a")).drop()
-    script.reject(503, headers={"Retry-After": "3"}, body=b"busy", times=2)
-    script.refuse(times=2)
-    script.stall_headers()
-    script.stall_connect()
-    script.respond(b"x").cut()
-    script.respond(event("b")).end()
-    script.expect_no_more()
-    async with script.client() as client:
-        outcomes = await converse(client, 9)
-    assert outcomes == [
-        httpx.ReadError,
-        *[(503, b"busy")] * 2,
-        *[httpx.ConnectError] * 2,
-        httpx.ReadTimeout,
-        httpx.ConnectTimeout,
-        httpx.RemoteProtocolError,
-        (200, b"data: b\n\n"),
-    ]
-    script.assert_exhausted()
 
 
 async def test_requests_and_headers_are_kept(script):
