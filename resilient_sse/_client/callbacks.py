@@ -13,7 +13,7 @@ from anyio import current_time
 
 from resilient_sse._client.backends import on_asyncio
 from resilient_sse._client.log import LogLimit, log_change, logger
-from resilient_sse._core.checks import check_callable
+from resilient_sse._core.checks import check, check_callable
 from resilient_sse._core.events import Gap
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.states import StateChange
@@ -148,7 +148,7 @@ class Callbacks:
             except Exception:  # noqa: BLE001 - see notify
                 self._failed(callback)
             except asyncio.CancelledError:
-                if not _misread_cancellation():
+                if not misread_cancellation():
                     raise
                 self._failed(callback)
             finally:
@@ -172,11 +172,12 @@ class Callbacks:
 def check_observers(observers: Iterable[Observer | Instrument]) -> tuple[Observer | Instrument, ...]:
     if callable(observers) or hasattr(observers, "attach"):
         raise TypeError("observers must be a sequence of observers, not one observer")
+    check("observers", observers, Iterable, "a sequence of observers")
     return tuple(observers)
 
 
-def _misread_cancellation() -> bool:
-    """Whether a `CancelledError` came from something the callback awaited, and nobody cancels this task."""
+def misread_cancellation() -> bool:
+    """Whether a `CancelledError` came from something that was awaited, and nobody cancels this task."""
     task = asyncio.current_task() if on_asyncio() else None
     return task is None or not task.cancelling()  # other event loops cancel by an exception of their own
 

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from resilient_sse._client.transport import Connection, Transport
     from resilient_sse._core.session import Session
 
-__all__ = ["Pump"]
-
 # Others get a turn after `PORTION` events, of which a read counts as so many, or after so much time.  A read that
 # has waited has given them one.
 _EVENTS_A_READ = 3

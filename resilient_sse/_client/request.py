@@ -18,16 +18,6 @@ from resilient_sse._core.errors import HandshakeError, NotResumableError
 from resilient_sse._core.events import Opened
 from resilient_sse._core.options import SPENT_BODY
 
-__all__ = [
-    "Content",
-    "HeaderValues",
-    "ParamValues",
-    "PreparedRequest",
-    "RequestTemplate",
-    "Resume",
-    "ResumeFunction",
-]
-
 HeaderValues: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 Primitive: TypeAlias = str | int | float | bool | None
 ParamValues: TypeAlias = Mapping[str, Primitive | Iterable[Primitive]] | Iterable[tuple[str, Primitive]]

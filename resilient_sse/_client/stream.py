@@ -137,6 +137,7 @@ class Subscription(Generic[Item_co]):
         )
         check_url(url)
         check_client(client, auth, uds)
+        check("compression", compression, bool, "True or False")
         if breaker is not None:
             check("breaker", breaker, CircuitBreaker, "a CircuitBreaker or None")
         options = StreamOptions(

@@ -12,11 +12,11 @@ Two series of numbers must not be confused: `connection` counts connections that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from resilient_sse._core import messages
 from resilient_sse._core.batches import Batches
@@ -32,10 +32,6 @@ from resilient_sse._core.recovery import Recovery, Resumption
 from resilient_sse._core.sequence import Sequence, State
 from resilient_sse._core.states import Category, Reason, StateChange, StreamState, Verdict
 from resilient_sse._core.stats import StreamHealth, StreamStats, health_after
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
 
 
 class Step(Enum):

@@ -12,6 +12,7 @@ import re
 from array import array
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -45,7 +46,7 @@ class SQLCheckpoint:
 
     Args:
         connect: Opens a connection for what is read and saved outside of the caller's transactions: a function,
-            sync or async, that returns a connection, or an `Engine` or `AsyncEngine` of SQLAlchemy.
+            `def` or `async def`, that returns a connection, or an `Engine` or `AsyncEngine` of SQLAlchemy.
         table: The name of the table, with a schema before it if need be.
         paramstyle: How the driver marks parameters, in DB-API's words (`"numeric"` is not supported); `None` asks
             the driver's module.
@@ -75,14 +76,15 @@ class SQLCheckpoint:
         # What may be in the table: a position that was found there, and those recorded since, which the caller may
         # roll back, one or many at once.
         self._known: dict[str, _Known] = {}
-        self._recorded: set[str] = set()  # keys whose stream cannot know how far they have come
+        # By keys whose stream cannot know how far they have come: the last event, and what its commit leaves.
+        self._recorded: dict[str, tuple[ServerSentEvent, Checkpoint]] = {}
 
     @property
     def ddl(self) -> str:
         """The statement that makes the table, for a migration."""
         return (
             f"CREATE TABLE IF NOT EXISTS {self._table} (consumer TEXT PRIMARY KEY, "
-            "last_event_id TEXT NOT NULL, version INTEGER NOT NULL)"
+            "last_event_id TEXT NOT NULL, version BIGINT NOT NULL)"
         )
 
     def record(self, connection: Any, event: ServerSentEvent, *, key: str | None = None) -> None:  # noqa: ANN401
@@ -96,7 +98,8 @@ class SQLCheckpoint:
             key: The `checkpoint_key` of the stream; `None` while only streams of one key have used this store.
 
         Raises:
-            CheckpointError: Another consumer has moved the position, or no stream has loaded it yet; roll back.
+            CheckpointError: Another consumer has moved the position, no stream has loaded it yet, or *event* is
+                the one recorded last: its commit was done, though the answer may have been lost.  Roll back.
         """
         _at_once(self.arecord(connection, event, key=key))
 
@@ -108,8 +111,8 @@ class SQLCheckpoint:
             begun = ", ".join(map(repr, self._known))
             wanted = f"pass key=, one of {begun}" if begun else "iterate a stream that uses this store first"
             raise CheckpointError(f"it is not known which position to record: {wanted}", key=key or "")
-        await self._save(connection, key, event.last_event_id, self._known[key])
-        self._recorded.add(key)
+        saved = await self._save(connection, key, event.last_event_id, self._known[key], event)
+        self._recorded[key] = event, saved
 
     async def load(self, key: str) -> Checkpoint | None:
         """
@@ -120,7 +123,7 @@ class SQLCheckpoint:
         """
         found = await self._transaction(key, lambda connection: self._load(connection, key))
         self._known[key] = _known(found)
-        self._recorded.discard(key)
+        self._recorded.pop(key, None)
         return found
 
     async def save(self, key: str, last_event_id: str, *, expected: Checkpoint | None) -> Checkpoint:
@@ -157,8 +160,16 @@ class SQLCheckpoint:
         key: str,
         last_event_id: str,
         known: _Known,
+        event: ServerSentEvent | None = None,
     ) -> Checkpoint:
         present = await self._load(connection, key)
+        last, left = self._recorded.get(key, (None, None))
+        if event is not None and event is last and present == left:
+            raise CheckpointError(
+                "this event is recorded already: roll back, and go on with the next one, for a commit is done"
+                " whose answer was lost",
+                key=key,
+            )
         version = 0 if present is None else int(present.version)
         first, positions = known
         place = version - first
@@ -205,7 +216,7 @@ class SQLCheckpoint:
             scope = self._connect.begin() if _of_sqlalchemy(self._connect) else None
             if hasattr(scope, "__aenter__") or inspect.iscoroutinefunction(self._connect):
                 return await outlive(lambda: _whole(scope, self._connect, work))
-            return await in_thread(lambda: _at_once(_whole(scope, self._connect, work)))
+            return await in_thread(lambda: _at_once(_whole(scope, partial(_opened, self._connect), work)))
         except CheckpointError:
             raise
         except Exception as exc:
@@ -241,6 +252,16 @@ async def _whole(scope: Any, connect: Callable[[], Any], work: Work[T]) -> T:  #
         return result
     finally:
         await _maybe(connection.close())
+
+
+def _opened(connect: Callable[[], Any]) -> Any:  # noqa: ANN401 - a driver's
+    """Open a connection in a thread, which has no event loop."""
+    connection = connect()
+    if inspect.isawaitable(connection):
+        if inspect.iscoroutine(connection):
+            connection.close()
+        raise TypeError("connect returned an awaitable: make it an `async def`")
+    return connection
 
 
 async def _maybe(result: Any) -> Any:  # noqa: ANN401 - a driver's

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.output import silence
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,22 +6,9 @@ import math
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import click
-
-__all__ = ["ABOVE_ZERO", "COUNT", "COUNT_OR_NONE", "DEBUG", "NOT_NEGATIVE", "SECONDS_OR_NONE", "SETTINGS"]
-__all__ += [
-    "Command",
-    "Number",
-    "Whole",
-    "checked",
-    "command",
-    "host_and_port",
-    "json_option",
-    "option",
-]
-__all__ += ["plain_option", "quiet_option", "refuse", "seed_option", "stdin_option"]
 
 _MAX_PORT = 65_535
 _MOST = 2**63 - 1
@@ -41,7 +28,6 @@ if TYPE_CHECKING:
 else:
     Kind = click.ParamType  # generic only from click 8.4 on
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator: TypeAlias = "Callable[[Callable[..., Any]], Callable[..., Any]]"
 
 
@@ -88,7 +74,7 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
 
-def option(*names: str, **settings: Any) -> Callable[[Function], Function]:
+def option(*names: str, **settings: Any) -> Decorator:
     """Declare an option as `click.option` does, in a *section* of the help; it goes *without* some others."""
     return click.option(*names, cls=_Option, **settings)
 
@@ -122,13 +108,13 @@ def _note_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) ->
     ctx.meta[DEBUG] = value
 
 
-json_option: Decorator = option("--json", "as_json", is_flag=True, help="Print JSON.")
-plain_option: Decorator = option("--plain", is_flag=True, help="Plain lines, also on a terminal.")
-quiet_option: Decorator = option("-q", "--quiet", is_flag=True, help="Only errors and the result.")
-seed_option: Decorator = option(
+json_option = option("--json", "as_json", is_flag=True, help="Print JSON.")
+plain_option = option("--plain", is_flag=True, help="Plain lines, also on a terminal.")
+quiet_option = option("-q", "--quiet", is_flag=True, help="Only errors and the result.")
+seed_option = option(
     "--seed", type=int, metavar="N", help="Decides about all that is random; drawn by default."
 )
-stdin_option: Decorator = option("--stdin", is_flag=True, help="End when standard input ends.")
+stdin_option = option("--stdin", is_flag=True, help="End when standard input ends.")
 
 
 class Whole(click.IntRange):

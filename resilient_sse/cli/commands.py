@@ -12,6 +12,7 @@ from click.shell_completion import shell_complete
 from resilient_sse._core.errors import (
     BadStatusError,
     HandshakeError,
+    LimitExceededError,
     ResilientSSEError,
     RetriesExhaustedError,
 )
@@ -28,8 +29,6 @@ from resilient_sse.cli.rules import rules
 from resilient_sse.cli.serve import serve
 from resilient_sse.cli.tail import tail
 from resilient_sse.cli.top import top
-
-__all__ = ["group", "run"]
 
 _EXCERPT_CHARACTERS: Final = 200
 _PROGRAM: Final = "resilient-sse"
@@ -99,6 +98,8 @@ def _explain(error: Exception) -> int:
         case HandshakeError():
             complain(f"{error}{_excerpt(error)}")
             return Exit.REFUSED
+        case LimitExceededError():  # no command has an option for it
+            complain(f"the server sent an event of more than {error.limit_bytes} bytes")
         case ResilientSSEError():
             complain(str(error))
         case _:

@@ -5,17 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from enum import IntEnum
 from threading import Semaphore, Thread
-from typing import TYPE_CHECKING
 
 from resilient_sse.cli.output import one_line
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-__all__ = ["Exit", "at_sigterm", "complain", "open_more_files", "stdin_chunks"]
 
 _READ_BYTES = 4096  # what a loop can do without leaving others waiting
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from resilient_sse.testing.proxy import FaultProxy
 
-__all__ = ["fault"]
-
 
 def _target(text: str) -> tuple[str, int]:
     host, port = host_and_port(text)
@@ -124,7 +122,7 @@ async def _run(
         start = anyio.current_time()
         for at, action in sorted(moments, key=itemgetter(0)):
             await anyio.sleep_until(start + at)
-            _do(proxy, action, as_json=as_json)
+            await _do(proxy, action, as_json=as_json)
 
     def conclude() -> None:
         counters = proxy.counters.to_dict()
@@ -166,12 +164,14 @@ async def _obey(proxy: FaultProxy, *, as_json: bool) -> None:
     async for more in stdin_chunks():
         *lines, rest = (rest + more).split(b"\n")
         for line in lines:
-            _do(proxy, line.decode(errors="replace").strip(), as_json=as_json)
-    _do(proxy, rest.decode(errors="replace").strip(), as_json=as_json)
+            await _do(proxy, line.decode(errors="replace").strip(), as_json=as_json)
+    await _do(proxy, rest.decode(errors="replace").strip(), as_json=as_json)
 
 
-def _do(proxy: FaultProxy, action: str, *, as_json: bool) -> None:
+async def _do(proxy: FaultProxy, action: str, *, as_json: bool) -> None:
     """Do what a text says, and say so."""
+    import anyio.to_thread
+
     from resilient_sse.testing.proxy import parse_action
 
     if not action:
@@ -181,4 +181,6 @@ def _do(proxy: FaultProxy, action: str, *, as_json: bool) -> None:
     except ValueError as error:
         complain(str(error))
         return
-    print(json.dumps({"done": action}) if as_json else f"done: {action}", flush=True)
+    done = json.dumps({"done": action}) if as_json else f"done: {action}"
+    # In a thread: where nobody reads what is printed, connections go on, and SIGTERM is heard.
+    await anyio.to_thread.run_sync(lambda: print(done, flush=True), abandon_on_cancel=True)

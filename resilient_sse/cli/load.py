@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,11 +28,7 @@ from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.output import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from resilient_sse.testing.load import LoadPlan, LoadResult, Progress, Spread
-
-__all__ = ["load"]
 
 _MIB = 1024 * 1024
 _TOLD_SECONDS = 10.0

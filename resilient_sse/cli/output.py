@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Final, Literal, TextIO
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Output", "counted", "escape", "escaped_json", "one_line", "show", "silence"]
-
 # Nobody else may move the cursor, set the title, answer for the user or turn a line around: C0 but for tab and
 # line feed, DEL, C1, which some terminals obey too, marks of direction; and surrogates, which have no encoding.
 _HARMFUL: Final = re.compile(

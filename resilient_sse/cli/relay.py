@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,12 +15,6 @@ from resilient_sse.cli.arguments import COUNT, checked, command, option, refuse
 from resilient_sse.cli.exits import Exit, at_sigterm, complain
 from resilient_sse.cli.output import counted
 from resilient_sse.cli.request import header_option, url_of
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-
-__all__ = ["relay"]
 
 _CONNECT_SECONDS = 5.0
 
@@ -79,6 +74,7 @@ def relay(
 
     from resilient_sse import ResilientStream
     from resilient_sse.relay import RedisLog, Relay
+    from resilient_sse.relay.relay import BATCH
 
     def opened(position: str | None) -> ResilientStream:
         return ResilientStream(str(url), headers=[*headers], last_event_id=position, max_retries=None)
@@ -94,7 +90,7 @@ def relay(
             at_sigterm(scope.cancel)
             # A wrong address is told of; later a server that is away is waited for.
             await first.load(str(name))
-            copying = Relay(opened, log, str(name), batch=batch or 500, check_source=not any_source)
+            copying = Relay(opened, log, str(name), batch=batch or BATCH, check_source=not any_source)
             try:
                 await copying.run()
             finally:

@@ -17,8 +17,6 @@ import click
 from resilient_sse.cli.arguments import command, json_option, option, plain_option, seed_option
 from resilient_sse.cli.exits import Exit, complain
 
-__all__ = ["SCENARIO_NAMES", "report"]
-
 # Written down again, so that --help needs nothing optional; a test compares the two.
 SCENARIO_NAMES = ("slow-3g", "stall", "packet-loss", "handoff", "rapid-reconnects", "user-experience")
 

@@ -5,27 +5,22 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from resilient_sse.cli.arguments import SECONDS_OR_NONE, option, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     import httpx
-
-__all__ = ["NETWORK", "client_of", "header_option", "request_of", "request_options", "url_of"]
 
 NETWORK: Final = ("insecure", "cacert", "cert", "key", "proxy")
 """The arguments of `client_of`."""
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 def url_of(text: str) -> str:
@@ -104,7 +99,7 @@ _OPTIONS: Final = (
 )
 
 
-def request_options(function: Function) -> Function:
+def request_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Declare the URL, and what is to be asked of it."""
     for declare in reversed(_OPTIONS):
         function = declare(function)

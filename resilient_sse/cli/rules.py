@@ -11,8 +11,6 @@ import click
 from resilient_sse.cli.arguments import ABOVE_ZERO, checked, command, option, refuse
 from resilient_sse.cli.exits import Exit, complain
 
-__all__ = ["FORMATS", "rules"]
-
 FORMATS: Final = {
     "prometheus": "alert rules and recording rules for Prometheus, as YAML",
     "datadog": "monitors for Datadog, as JSON",

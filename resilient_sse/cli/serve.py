@@ -28,8 +28,6 @@ from resilient_sse.cli.exits import Exit, at_sigterm, complain, open_more_files,
 if TYPE_CHECKING:
     from resilient_sse.testing.server import EventStore, ReferenceServer
 
-__all__ = ["serve"]
-
 _MOST_BYTES = 16 * 1024 * 1024  # of an event, for a client that was not told otherwise
 
 
@@ -131,37 +129,33 @@ def serve(*, host: str, port: int, as_json: bool, stdin: bool, **given: Any) -> 
 
     import anyio
 
-    open_more_files()
-    return anyio.run(lambda: _serve(server, host, port, as_json=as_json, stdin=stdin))
-
-
-async def _serve(server: ReferenceServer, host: str, port: int, *, as_json: bool, stdin: bool) -> int:
-    """Run it; it has a thread of its own, so this loop only waits."""
-    import anyio
-
     from resilient_sse.testing.server import RunningServer, StoreError
 
-    with anyio.CancelScope() as scope:
-        at_sigterm(scope.cancel)
-        try:
-            running = RunningServer(server, host, port)
-        except OSError as error:
-            complain(f"{error.strerror or error}")
-            return Exit.USAGE
-        try:
-            running.call(server.store.last("default"))  # better to fail now than at the first request
-            told = {name: getattr(running, name) for name in ("url", "base_url", "host", "port")}
-            print(json.dumps(told) if as_json else f"serving {running.url}; Ctrl-C ends it", flush=True)
-            if not stdin:
-                await anyio.sleep_forever()
-            async for _ in stdin_chunks():
-                pass
-        except StoreError as error:
-            complain(f"the store is out of reach; check --store: {error}")
-            return Exit.USAGE
-        finally:
-            running.stop()
-    return Exit.ENDED
+    async def run() -> int:
+        with anyio.CancelScope() as scope:
+            at_sigterm(scope.cancel)
+            try:
+                running = RunningServer(server, host, port)  # in a thread of its own: this one waits
+            except OSError as error:
+                complain(f"{error.strerror or error}")
+                return Exit.USAGE
+            try:
+                running.call(server.store.last("default"))  # better to fail now than at the first request
+                told = {name: getattr(running, name) for name in ("url", "base_url", "host", "port")}
+                print(json.dumps(told) if as_json else f"serving {running.url}; Ctrl-C ends it", flush=True)
+                if not stdin:
+                    await anyio.sleep_forever()
+                async for _ in stdin_chunks():
+                    pass
+            except StoreError as error:
+                complain(f"the store is out of reach; check --store: {error}")
+                return Exit.USAGE
+            finally:
+                running.stop()
+        return Exit.ENDED
+
+    open_more_files()
+    return anyio.run(run)
 
 
 def _made(

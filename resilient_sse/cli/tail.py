@@ -28,10 +28,8 @@ from resilient_sse.cli.output import Output, escape, escaped_json, one_line
 from resilient_sse.cli.request import NETWORK, client_of, request_of, request_options
 
 if TYPE_CHECKING:
-    from resilient_sse import Gap, ResilientStream, ServerSentEvent, StateChange
-    from resilient_sse._core.ports import Fact
-
-__all__ = ["tail"]
+    from resilient_sse import ResilientStream, ServerSentEvent
+    from resilient_sse._core.ports import Fact, Observer
 
 Form: TypeAlias = "Callable[[ServerSentEvent], str]"
 
@@ -121,14 +119,14 @@ def tail(
     cast("dict[str, Any]", sys.modules).setdefault("httpx._main", None)
     import anyio
 
-    talk = _Talk(verbose=verbose, timestamps=timestamps)
+    talk = _talk(verbose=verbose, timestamps=timestamps)
     network = {name: given.pop(name) for name in NETWORK}
     client = client_of(**network) if any(network.values()) else None
     with checked():
-        stream = _made(url, client=client, observers=[talk.observe] if verbose else [], **given)
-    if not quiet:
-        stream.on_state_change(talk.change)
-        stream.on_gap(talk.gap)
+        stream = _made(url, client=client, observers=[talk] if verbose else [], **given)
+    if not (quiet or verbose):  # an observer is told all of it, which takes more time for each event
+        stream.on_state_change(talk)
+        stream.on_gap(talk)
     mode: Literal["a", "w"] = "a" if given["checkpoint"] else "w"  # what is committed is not sent again
     with nullcontext(sys.stdout) if output is None else output.open(mode, encoding="utf-8") as file:
         out = Output(file)
@@ -233,43 +231,38 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
-class _Talk:
-    """What is said on standard error, with curl's marks: `*` for news, `<` for what the server said."""
+def _talk(*, verbose: bool, timestamps: bool) -> Observer:
+    """Return what tells facts on standard error, with curl's marks: `*` for news, `<` for what the server said."""
+    from resilient_sse import Comment, Gap, Opened, Reason, StateChange, StreamState
 
-    def __init__(self, *, verbose: bool, timestamps: bool) -> None:
-        self._verbose = verbose
-        self._timestamps = timestamps
-
-    def change(self, change: StateChange) -> None:
-        """Tell a change of state, but not what the exit tells anyway."""
-        from resilient_sse import Reason, StreamState
-
-        if change.new is StreamState.ERROR or change.reason in (Reason.CLOSED, Reason.RESTART):
-            return  # nothing here restarts a stream, so that is a read cut short by the end
-        details = ""
-        if change.new is StreamState.RECONNECTING:
-            budget = "" if change.max_retries is None else f"/{change.max_retries}"
-            details = f" [{change.reason.value}; retry {change.attempt}{budget} in {change.delay or 0:.1f} s]"
-        self._say("*", change.message + details)
-        if self._verbose and change.error is not None:
-            self._say("*", f"{type(change.error).__name__}: {change.error}")
-
-    def gap(self, gap: Gap) -> None:
-        """Tell a loss."""
-        missing = "events may be missing" if gap.missing is None else f"{gap.missing} missing"
-        self._say("*", f"Gap ({gap.kind}) after id {gap.after_id}, before id {gap.before_id}: {missing}")
-
-    def observe(self, fact: Fact) -> None:
-        """Tell what the server sends besides events."""
-        from resilient_sse import Comment, Opened
-
-        if isinstance(fact, Opened):
-            self._say("<", f"{fact.status}")
-            for name, value in fact.headers.items():
-                self._say("<", f"{name}: {value}")
-        elif isinstance(fact, Comment):
-            self._say("<", f":{fact.text}")
-
-    def _say(self, mark: str, text: str) -> None:
-        stamp = f"{_now()} " if self._timestamps else ""
+    def say(mark: str, text: str) -> None:
+        stamp = f"{_now()} " if timestamps else ""
         print(f"{stamp}{mark} {one_line(text)}", file=sys.stderr, flush=True)
+
+    def talk(fact: Fact, /) -> None:
+        match fact:
+            case StateChange(new=StreamState.ERROR) | StateChange(reason=Reason.CLOSED | Reason.RESTART):
+                pass  # the exit tells it; nothing here restarts a stream, so that is a read cut short by the end
+            case StateChange():
+                details = ""
+                if fact.new is StreamState.RECONNECTING:
+                    budget = "" if fact.max_retries is None else f"/{fact.max_retries}"
+                    details = (
+                        f" [{fact.reason.value}; retry {fact.attempt}{budget} in {fact.delay or 0:.1f} s]"
+                    )
+                say("*", fact.message + details)
+                if verbose and fact.error is not None:
+                    say("*", f"{type(fact.error).__name__}: {fact.error}")
+            case Gap():
+                missing = "events may be missing" if fact.missing is None else f"{fact.missing} missing"
+                say("*", f"Gap ({fact.kind}) after id {fact.after_id}, before id {fact.before_id}: {missing}")
+            case Opened():
+                say("<", f"{fact.status}")
+                for name, value in fact.headers.items():
+                    say("<", f"{name}: {value}")
+            case Comment():
+                say("<", f":{fact.text}")
+            case _:
+                pass
+
+    return talk

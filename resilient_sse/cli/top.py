@@ -23,8 +23,6 @@ from resilient_sse.cli.output import counted, one_line, show
 if TYPE_CHECKING:
     from rich.console import Group
 
-__all__ = ["top"]
-
 Row: TypeAlias = dict[str, Any]
 """One stream as the console describes it, and its rates; durations are seconds."""
 Look: TypeAlias = dict[str, Any]

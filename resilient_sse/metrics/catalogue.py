@@ -7,17 +7,13 @@ units, named by the rules of Prometheus: `sse_client_..._seconds`, `_bytes`, `_t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from resilient_sse._core.states import Category, Reason, StreamState
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["CONTRACT", "METRICS", "Kind", "Metric"]
 
 
 class Kind(Enum):

@@ -13,13 +13,15 @@ from __future__ import annotations
 from collections import deque
 from math import isfinite
 from types import NoneType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from weakref import WeakValueDictionary
 
 from resilient_sse._client.log import logger
 from resilient_sse._core.checks import check
-from resilient_sse.metrics.catalogue import RECOVERY, Kind
+from resilient_sse.metrics.catalogue import RECOVERY, Kind, Metric
 from resilient_sse.metrics.feeding import FedExporter, Feeder
+from resilient_sse.metrics.figures import Sums, Values
+from resilient_sse.metrics.labels import Labels, LabelValues
 
 try:
     from datadog.dogstatsd.base import DogStatsd
@@ -27,11 +29,6 @@ try:
 except ModuleNotFoundError as _exc:
     _text = f"metrics for Datadog need {_exc.name}: pip install 'resilient-sse[datadog]'"
     raise ModuleNotFoundError(_text, name=_exc.name) from None
-
-if TYPE_CHECKING:
-    from resilient_sse.metrics.catalogue import Metric
-    from resilient_sse.metrics.figures import Sums, Values
-    from resilient_sse.metrics.labels import Labels, LabelValues
 
 __all__ = ["DatadogMetrics"]
 

@@ -14,23 +14,16 @@ import threading
 import time
 from abc import abstractmethod
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Iterator
+from typing import Final, TypeVar
 from weakref import WeakSet
 
 from resilient_sse._client.log import logger
-from resilient_sse.metrics.catalogue import Kind
-from resilient_sse.metrics.figures import Exporter, Figures
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from resilient_sse._core.ports import Observer
-    from resilient_sse._core.stats import StreamStats
-    from resilient_sse.metrics.catalogue import Metric
-    from resilient_sse.metrics.figures import Key, Sums, Values
-    from resilient_sse.metrics.labels import Labels
-
-__all__ = ["EXIT_SECONDS", "FedExporter", "Feeder"]
+from resilient_sse._core.ports import Observer
+from resilient_sse._core.stats import StreamStats
+from resilient_sse.metrics.catalogue import Kind, Metric
+from resilient_sse.metrics.figures import Exporter, Figures, Key, Sums, Values
+from resilient_sse.metrics.labels import Labels
 
 EXIT_SECONDS: Final = 2.0
 """How long the end of a process waits for the last feeding, all feeders together."""

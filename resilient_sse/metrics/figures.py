@@ -23,24 +23,18 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from copy import copy
 from itertools import product
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
 
 from resilient_sse._core.errors import ResilientSSEError
 from resilient_sse._core.events import Gap, ServerSentEvent
 from resilient_sse._core.outage import reason_of
+from resilient_sse._core.ports import Fact, Observer
 from resilient_sse._core.recovery import Recovery
 from resilient_sse._core.states import Category, Reason, StateChange, StreamState
-from resilient_sse._core.stats import known_events
+from resilient_sse._core.stats import StreamStats, known_events
 from resilient_sse.metrics import catalogue
 from resilient_sse.metrics.catalogue import Kind, Metric
-from resilient_sse.metrics.labels import Labels
-
-if TYPE_CHECKING:
-    from resilient_sse._core.ports import Fact, Observer
-    from resilient_sse._core.stats import StreamStats
-    from resilient_sse.metrics.labels import LabelValues
-
-__all__ = ["RECENT", "Exporter", "Figures", "Key", "Sums", "Values", "ignore", "lost_by"]
+from resilient_sse.metrics.labels import Labels, LabelValues
 
 Values: TypeAlias = tuple[str, ...]
 """The values of labels, in the order of their names."""

@@ -12,8 +12,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Self, TypeAlias, cast
 
-__all__ = ["MAX_LABELS", "MAX_VALUES", "OTHER", "OURS", "LabelValues", "Labels", "checked_names"]
-
 LabelValues: TypeAlias = Mapping[str, Collection[str]]
 """The names of labels, each with the values that it may take."""
 

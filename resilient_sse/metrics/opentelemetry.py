@@ -15,36 +15,28 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from types import NoneType
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from resilient_sse._core.checks import check
 from resilient_sse._core.events import Opened, ServerSentEvent
+from resilient_sse._core.ports import Fact, Observer
 from resilient_sse._core.states import Reason, StateChange, StreamState
-from resilient_sse.metrics.catalogue import METRICS, RECONNECT_TIME_MS, Kind
-from resilient_sse.metrics.figures import Exporter, Figures, ignore, lost_by
+from resilient_sse._core.stats import StreamStats
+from resilient_sse.metrics.catalogue import METRICS, RECONNECT_TIME_MS, Kind, Metric
+from resilient_sse.metrics.figures import Exporter, Figures, Values, ignore, lost_by
+from resilient_sse.metrics.labels import Labels, LabelValues
 
 try:
-    from opentelemetry.metrics import MeterProvider, Observation, get_meter_provider
-    from opentelemetry.trace import SpanKind, StatusCode, TracerProvider, get_tracer_provider
+    from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
+    from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, TracerProvider, get_tracer_provider
 except ModuleNotFoundError as _exc:
     _text = f"metrics for OpenTelemetry need {_exc.name}: pip install 'resilient-sse[otel]'"
     raise ModuleNotFoundError(_text, name=_exc.name) from None
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from opentelemetry.metrics import CallbackOptions
-    from opentelemetry.trace import Span, Tracer
-
-    from resilient_sse._core.ports import Fact, Observer
-    from resilient_sse._core.stats import StreamStats
-    from resilient_sse.metrics.catalogue import Metric
-    from resilient_sse.metrics.figures import Values
-    from resilient_sse.metrics.labels import Labels, LabelValues
 
 __all__ = ["OpenTelemetryMetrics", "instrument_name"]
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from resilient_sse._core.checks import check
@@ -23,12 +24,16 @@ from resilient_sse.metrics.catalogue import (
     RECENT_EXPECTED_EVENTS_RECEIVED,
     STREAM_COMPLETION_RATE,
     Kind,
+    Metric,
 )
 from resilient_sse.metrics.feeding import FedExporter, Feeder
+from resilient_sse.metrics.figures import Sums, Values
+from resilient_sse.metrics.labels import Labels, LabelValues
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
     from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.core import Metric as Family
     from prometheus_client.multiprocess import MultiProcessCollector
     from prometheus_client.registry import Collector
     from prometheus_client.samples import Sample
@@ -36,15 +41,6 @@ try:
 except ModuleNotFoundError as _exc:
     _text = f"metrics for Prometheus need {_exc.name}: pip install 'resilient-sse[prometheus]'"
     raise ModuleNotFoundError(_text, name=_exc.name) from None
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from prometheus_client.core import Metric as Family
-
-    from resilient_sse.metrics.catalogue import Metric
-    from resilient_sse.metrics.figures import Sums, Values
-    from resilient_sse.metrics.labels import Labels, LabelValues
 
 __all__ = ["PrometheusMetrics", "merged_registry"]
 

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
+from typing import ClassVar, Final, Literal, TypeAlias
 
 from resilient_sse._core.states import StreamState
 from resilient_sse.metrics import catalogue
-
-if TYPE_CHECKING:
-    from resilient_sse.metrics.catalogue import Metric
+from resilient_sse.metrics.catalogue import Metric
 
 __all__ = [
     "ALERTS",

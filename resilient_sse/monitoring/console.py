@@ -35,23 +35,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias, cast
 
 import anyio
-from anyio.abc import SocketAttribute
+from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup
 
 from resilient_sse._client.log import logger
 from resilient_sse._core.checks import check, check_callable
 from resilient_sse._core.events import ServerSentEvent
+from resilient_sse._core.ports import Fact, Instrument, Observer
 from resilient_sse._core.states import StateChange, StreamState
 from resilient_sse._core.stats import StreamHealth, StreamStats, health_after
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from anyio.abc import SocketListener, SocketStream, TaskGroup
-
-    from resilient_sse._core.ports import Fact, Instrument, Observer
 
 __all__ = ["Console", "EventTime", "directory", "sockets"]
 

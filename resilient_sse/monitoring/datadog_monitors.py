@@ -12,14 +12,11 @@ gauge alone: the streams that are in an outage, of those that are there.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from resilient_sse.metrics.catalogue import Metric
-from resilient_sse.monitoring.alerts import ALERTS, Mean, Quantile, Ratio, Rise, Severity, Value
+from resilient_sse.monitoring.alerts import ALERTS, Alert, Mean, Quantile, Ratio, Rise, Severity, Value
 from resilient_sse.monitoring.prometheus_rules import RUNBOOKS, alert_annotations, duration
-
-if TYPE_CHECKING:
-    from resilient_sse.monitoring.alerts import Alert
 
 __all__ = ["datadog_monitors"]
 

@@ -8,16 +8,13 @@ panels are the thresholds of the alerts and the targets of the objectives.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
 
 from resilient_sse.metrics import catalogue
+from resilient_sse.metrics.catalogue import Metric
 from resilient_sse.monitoring.alerts import ALERTS, SLOS, Mean, Quantile, Ratio
 from resilient_sse.monitoring.prometheus_rules import Scope, promql, recorded
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from resilient_sse.metrics.catalogue import Metric
 
 __all__ = ["grafana_dashboard"]
 

@@ -12,24 +12,23 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
+from resilient_sse.metrics.catalogue import Metric
 from resilient_sse.monitoring.alerts import (
     ALERTS,
     DAY,
     HOUR,
     SLOS,
+    Alert,
     Mean,
     Measure,
     Quantile,
     Ratio,
     Rise,
+    Slo,
     Value,
 )
-
-if TYPE_CHECKING:
-    from resilient_sse.metrics.catalogue import Metric
-    from resilient_sse.monitoring.alerts import Alert, Slo
 
 __all__ = ["PAUSE", "RUNBOOKS", "WINDOWS", "Scope", "alert_annotations", "alert_labels", "duration"]
 __all__ += ["expression", "prometheus_rules", "promql", "recorded"]

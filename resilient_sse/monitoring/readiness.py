@@ -13,14 +13,12 @@ import weakref
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from resilient_sse._client.stream import ResilientStream
 from resilient_sse._core.checks import check
 from resilient_sse._core.states import Reason, StateChange, StreamState
-
-if TYPE_CHECKING:
-    from resilient_sse._core.stats import StreamHealth
+from resilient_sse._core.stats import StreamHealth
 
 __all__ = ["Readiness", "readiness"]
 
@@ -35,8 +33,9 @@ _TOLERANCE: Final = 1.0
 class _Watched:
     """One stream; the stream keeps this alive, not the other way round."""
 
-    def __init__(self, name: str, stream: ResilientStream[Any]) -> None:
+    def __init__(self, name: str, stream: ResilientStream[Any], *, given: bool) -> None:
         self.name = name
+        self.given = given  # whether the name is the program's
         self.stream = weakref.ref(stream)
         self.closed: Reason | None = None
 
@@ -81,7 +80,7 @@ class Readiness:
         self._max_eventless = max_eventless
         self._complete_is_ready = complete_is_ready
         self._at_least = at_least
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[_Watched, None] = {}  # in their order
         self._numbers = count(1)
         for given in streams:
             if isinstance(given, Mapping):
@@ -108,18 +107,21 @@ class Readiness:
                 f'give a ResilientStream, or names with theirs: {{"prices": stream}}, not {stream!r:.80}'
             )
         check("the name of a stream", name, (str, type(None)), "a text")
-        unused = (other for other in map("stream-{}".format, self._numbers) if other not in self._watched)
-        watched = _Watched(next(unused) if name is None else name, stream)
-        known = self._watched.get(watched.name)
-        if known is not None:
+        names = {watched.name: watched for watched in self._watched}
+        unused = (other for other in map("stream-{}".format, self._numbers) if other not in names)
+        known = None if name is None else names.get(name)
+        if known is not None and not known.given:
+            known.name = next(unused)
+        elif known is not None:
             before = known.stream()
             if before is not None and before.state is not StreamState.CLOSED:
                 raise ValueError(f"a stream named {name!r} is there already; remove it first")
             self._drop(known)
+        watched = _Watched(next(unused) if name is None else name, stream, given=name is not None)
         stream.on_state_change(watched.changed)
-        self._watched[watched.name] = watched
+        self._watched[watched] = None
         if name is None:
-            weakref.finalize(stream, self._watched.pop, watched.name, None).atexit = False
+            weakref.finalize(stream, self._watched.pop, watched, None).atexit = False
 
     def remove(self, stream: ResilientStream[Any] | str) -> None:
         """
@@ -128,7 +130,7 @@ class Readiness:
         Raises:
             ValueError: It was not added.
         """
-        known = [one for one in self._watched.values() if stream in (one.name, one.stream())]
+        known = [one for one in self._watched if stream in (one.name, one.stream())]
         if not known:
             raise ValueError(f"{stream!r} was not added")
         for watched in known:
@@ -136,7 +138,7 @@ class Readiness:
 
     def report(self) -> tuple[bool, dict[str, Any]]:
         """Return whether all is well, and what the endpoint answers; call it in the event loop of the streams."""
-        rows = [self._row(watched) for watched in list(self._watched.values())]
+        rows = [self._row(watched) for watched in list(self._watched)]
         enough = len(rows) >= self._at_least
         ready = enough and all(row["ready"] for row in rows)
         body: dict[str, Any] = {"ready": ready, "streams": rows}
@@ -171,7 +173,7 @@ class Readiness:
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
 
     def _drop(self, watched: _Watched) -> None:
-        del self._watched[watched.name]
+        del self._watched[watched]
         stream = watched.stream()
         if stream is not None:
             stream.remove_callback(watched.changed)

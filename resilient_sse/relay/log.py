@@ -16,7 +16,7 @@ from resilient_sse.checkpoints.redis_server import Client, RedisServer, text
 if TYPE_CHECKING:
     from resilient_sse._core.events import ServerSentEvent
 
-__all__ = ["Log", "Position", "RedisLog"]
+__all__ = ["Log", "Position", "RedisLog", "position_of"]
 
 # Check, append and move in one step: whatever is killed when, the position tells what the log holds.
 # An append whose answer was lost is sent again, also by redis-py itself; it knows what it has written by its mark.
@@ -92,6 +92,12 @@ class Log(Protocol):
         ...
 
 
+def position_of(fields: Sequence[Any]) -> Position:
+    """Return the position that lies in Redis as these fields: `id`, `ordinal` and `source`."""
+    last_event_id, ordinal, source = fields
+    return Position(text(last_event_id or ""), int(ordinal or 0), text(source or ""))
+
+
 @dataclass(slots=True, eq=False)
 class _Append:
     """One call of the script."""
@@ -138,11 +144,10 @@ class RedisLog:
 
     async def load(self, name: str) -> Position:
         """Return how far the log *name* goes."""
-        last_event_id, ordinal, source = await self.server.ask(
-            lambda: self.server.client.hmget(f"{{{name}}}:position", "id", "ordinal", "source")
-        )
-        return (
-            Position() if ordinal is None else Position(text(last_event_id), int(ordinal), text(source or ""))
+        return position_of(
+            await self.server.ask(
+                lambda: self.server.client.hmget(f"{{{name}}}:position", "id", "ordinal", "source")
+            )
         )
 
     async def append(

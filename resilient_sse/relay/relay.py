@@ -7,6 +7,7 @@ a batch is as large as the log is slow, and an event never waits for others.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from resilient_sse._client.callbacks import misread_cancellation
 from resilient_sse._client.log import logger
 from resilient_sse._client.stream import take_ready, undecoded, where
-from resilient_sse._core.checks import check_callable, check_count
+from resilient_sse._core.checks import check, check_callable, check_count
 from resilient_sse._core.errors import ResilientSSEError
 from resilient_sse.relay.log import Position
 
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
     from resilient_sse._core.events import ServerSentEvent
     from resilient_sse.relay.log import Log
 
-__all__ = ["Relay", "RelayError"]
+__all__ = ["BATCH", "Relay", "RelayError"]
 
+BATCH = 500
 _BATCH_CHARACTERS = 1_000_000
 
 _REFUSALS = {
@@ -74,7 +77,7 @@ class Relay:
             path.
 
     Raises:
-        TypeError: *open_stream* cannot be called.
+        TypeError: *open_stream* cannot be called, or a value is of another type.
         ValueError: *name* is empty, or *batch* below 1.
 
     Attributes:
@@ -90,11 +93,12 @@ class Relay:
         log: Log,
         name: str,
         *,
-        batch: int = 500,
+        batch: int = BATCH,
         check_source: bool = True,
     ) -> None:
         check_callable("open_stream", open_stream)
         check_count("batch", batch, least=1, optional=False)
+        check("check_source", check_source, bool, "True or False")
         if not name:
             raise ValueError("name must not be empty: it is the key of the log")
         self._open = open_stream
@@ -210,6 +214,13 @@ class _Ahead:
                     await self._changed.wait()
         except Exception as exc:  # noqa: BLE001 - `take` raises it, behind the events before it
             self._error = exc
+        except asyncio.CancelledError as exc:
+            if not misread_cancellation():
+                raise
+            self._error = RelayError(
+                "what the stream waited for, such as headers, was cancelled, and not the relay"
+            )
+            self._error.__cause__ = exc
         self._ended = True
         self._changed.set()
 

@@ -28,10 +28,10 @@ import anyio
 
 from resilient_sse._client.log import logger
 from resilient_sse._core.backoff import Backoff
-from resilient_sse._core.checks import check_callable, check_count, check_seconds
+from resilient_sse._core.checks import check, check_callable, check_count, check_seconds
 from resilient_sse.checkpoints.redis_server import Client, RedisServer, text
-from resilient_sse.relay.log import Position, RedisLog
-from resilient_sse.relay.relay import Relay, RelayError
+from resilient_sse.relay.log import RedisLog, position_of
+from resilient_sse.relay.relay import BATCH, Relay, RelayError
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -209,12 +209,13 @@ class Worker:
         *,
         group: str = "relay",
         lease: float = 15.0,
-        batch: int = 500,
+        batch: int = BATCH,
         maxlen: int | None = None,
         check_source: bool = True,
     ) -> None:
         check_seconds("lease", lease, optional=False)
         check_count("batch", batch, least=1, optional=False)
+        check("check_source", check_source, bool, "True or False")
         if lease < SHORTEST_LEASE:
             raise ValueError(
                 f"lease must be {SHORTEST_LEASE:g} s or more, not {lease!r}: a third of it must outlast the"
@@ -344,13 +345,13 @@ class Worker:
             # Who dies is missed at once; a renewal in time lies a third behind the last, two before the end.
             await self._wait(sent + min(self._lease / 3, soonest + 0.01, 1.0 if more else self._lease))
 
-    async def _renew(self, claims: int) -> tuple[float, bool, dict[str, str], dict[str, Position]]:
+    async def _renew(self, claims: int) -> tuple[float, bool, dict[str, str], dict[str, list[Any]]]:
         """
         Renew.
 
         Returns:
-            When another's lease ends, whether there is more to claim, what is owned, with its tokens, and how far
-            the logs go that were claimed now.
+            When another's lease ends, whether there is more to claim, what is owned, with its tokens, and what
+            tells how far the logs go that were claimed now.
         """
         lease = round(self._lease * 1000)
         while True:
@@ -358,11 +359,7 @@ class Worker:
             if text(status) == "held":
                 soonest, more, owned, positions = rest
                 parts: Iterator[str] = map(text, owned)
-                found: Iterator[str] = map(text, positions)
-                behind = {
-                    name: Position(id_, int(at), source)
-                    for name, id_, at, source in zip(found, found, found, found, strict=True)
-                }
+                behind = {text(positions[n]): positions[n + 1 : n + 4] for n in range(0, len(positions), 4)}
                 return soonest / 1000, bool(more), dict(zip(parts, parts, strict=True)), behind
             await self._run(_NAMES, self._digest, *self._names)
 
@@ -408,7 +405,7 @@ class Worker:
                     copy.scope.cancel()
                 self._copies.clear()
 
-    def _settle(self, tasks: TaskGroup, owned: Mapping[str, str], positions: Mapping[str, Position]) -> None:
+    def _settle(self, tasks: TaskGroup, owned: Mapping[str, str], positions: Mapping[str, list[Any]]) -> None:
         """Stop what is no longer owned, and start what is owned now."""
         for name, copy in list(self._copies.items()):
             if owned.get(name) != copy.token:
@@ -423,7 +420,7 @@ class Worker:
                 tasks.start_soon(self._copy, name, copy, positions.get(name), self._latest.get(name))
                 self._latest[name] = copy
 
-    async def _copy(self, name: str, copy: _Copy, behind: Position | None, before: _Copy | None) -> None:
+    async def _copy(self, name: str, copy: _Copy, found: list[Any] | None, before: _Copy | None) -> None:
         """Copy one stream, again after an error, until it ends."""
         try:
             with copy.scope:
@@ -433,9 +430,10 @@ class Worker:
                 while True:
                     appended = copy.relay.appended
                     try:
+                        behind = None if found is None else position_of(found)
                         await copy.relay.run(lease=copy.token, behind=behind)
                     except Exception as error:  # noqa: BLE001 - one stream's failure is not the others'
-                        behind = None
+                        found = None
                         failures = 1 if copy.relay.appended > appended else failures + 1
                         copy.error, copy.failed_at = str(error), copy.relay.appended
                         # A hand-over may end like that, once.

@@ -13,6 +13,7 @@ __all__ = [
     "Checked",
     "check",
     "check_kbps",
+    "check_port",
     "check_seconds",
     "check_share",
     "check_text",
@@ -35,6 +36,11 @@ def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
 def check_share(name: str, value: object) -> None:
     """Check a share; errors as in `check`."""
     check(name, value, (int, float), "a share between 0 and 1 (20 % is 0.2)", lambda share: 0 <= share <= 1)
+
+
+def check_port(name: str, value: object, *, least: int = 1) -> None:
+    """Check the number of a port; errors as in `check`."""
+    check(name, value, int, f"a port from {least} to 65535", lambda port: port in range(least, 65_536))
 
 
 def check_text(name: str, value: object, *, line: bool = False) -> None:

@@ -16,16 +16,14 @@ import math
 import selectors
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from contextvars import Context
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, TypeVarTuple
+from types import FrameType
+from typing import Any, Literal, TypeAlias, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.to_thread
-
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
-    from contextvars import Context
-    from types import FrameType
 
 BackendName: TypeAlias = Literal["asyncio", "trio"]
 """The event loops that anyio runs on."""

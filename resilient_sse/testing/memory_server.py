@@ -7,11 +7,13 @@ Servers in memory that keep events by id and replay them: handlers for `Script.a
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import pairwise
+from operator import itemgetter
 from typing import TypeVar
 
 import anyio
@@ -38,7 +40,7 @@ def _after(
     events: Sequence[tuple[int, ContentT]], cursor: str | None, overlap: int
 ) -> Sequence[tuple[int, ContentT]]:
     """Return the *events* behind the id that is *cursor*, and the last *overlap* that the client has already."""
-    known = sum(number <= int(cursor) for number, _ in events) if cursor else 0
+    known = bisect_right(events, int(cursor), key=itemgetter(0)) if cursor else 0
     return events[max(0, known - overlap) :]
 
 
@@ -68,6 +70,8 @@ class ReplayServer:
         param: str = "last_event_id",
     ) -> None:
         self.events: tuple[tuple[int, str], ...] = tuple(events)
+        for number, _ in self.events:
+            check_whole("an id in events", number)
         if any(later <= earlier for (earlier, _), (later, _) in pairwise(self.events)):
             raise ValueError("events must have rising ids")
         check_whole("overlap", overlap)

@@ -38,7 +38,8 @@ THROUGH = (
 BACKEND = "anyio_backend"
 """The fixture by which anyio's plugin is told on what to run an async test."""
 
-_failure = pytest.StashKey[BaseException]()
+_failure = pytest.StashKey[BaseException | None]()
+"""Why a test, or what it needs, ended early: failed, was skipped, or was expected to fail."""
 
 
 @pytest.fixture
@@ -47,13 +48,13 @@ def sse_script(request: pytest.FixtureRequest) -> Generator[Script]:
     Give a server in memory, to be scripted by the test.
 
     After the test, an unexpected request that the code under test has swallowed is raised, and so is a step
-    that no request came for, unless the test has failed already.
+    that no request came for, unless the test has failed already, or was skipped.
     """
     from resilient_sse.testing.script import Script  # noqa: PLC0415 - see the top of the module
 
     script = Script(max_requests=MAX_REQUESTS)
     yield script
-    failure: BaseException | None = request.node.stash.get(_failure, None)
+    failure = request.node.stash.get(_failure, None)
     try:
         script.verify()
     except Exception as error:
@@ -183,8 +184,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         call.excinfo = excinfo.from_exception(excinfo.value.with_traceback(_without_libraries(excinfo.tb)))
     outcome = yield
     report: pytest.TestReport = outcome.get_result()
-    if report.when == "call" and report.failed and call.excinfo is not None:
-        item.stash[_failure] = call.excinfo.value
+    if report.when == "teardown":
+        return
+    item.stash[_failure] = call.excinfo and call.excinfo.value
+    if report.failed:
         given: dict[str, Any] = getattr(item, "funcargs", {})
         if "sse_script" in given:
             from resilient_sse.testing.wire import shortened  # noqa: PLC0415 - see the top of the module

@@ -283,6 +283,10 @@ def _compare(
 ) -> None:
     """Hold a sequence against another in which `...` stands for any number of items."""
     __tracebackhide__ = True
-    pattern = "".join(r"(.*\n)*" if item is ... else re.escape(f"{item!r}\n") for item in expected)
+    # What stands between two `...` may match where it is found first, for good: to try all places takes for ever.
+    lines = "".join("\0" if item is ... else re.escape(f"{item!r}\n") for item in expected)
+    first, *rest = lines.split("\0")
+    pattern = first + "".join(rf"(?>(?:.*\n)*?{part})" for part in rest[:-1])
+    pattern += "".join(rf"(?:.*\n)*{last}" for last in rest[-1:])
     if not re.fullmatch(pattern, "".join(f"{item!r}\n" for item in got)):
         _fail(recorder, what, expected=_words(expected), got=_words(got))

@@ -25,7 +25,7 @@ import httpx
 
 from resilient_sse._client.backends import on_asyncio
 from resilient_sse._core.checks import check_count
-from resilient_sse.testing.checks import check, check_whole
+from resilient_sse.testing.checks import check, check_whole, shown
 from resilient_sse.testing.wire import Compressor, Pause, counted, shortened
 
 CUT_SHORT = "peer closed connection without sending complete message body (incomplete chunked read)"
@@ -97,8 +97,8 @@ class Reply:
         for part in parts:
             check("parts", part, (bytes, Pause), "bytes, as event() makes them, or pause(seconds)")
         check("status", status, int, "a whole number such as 503")
-        check("after", after, (int, float), "a number of seconds")
-        check("close_takes", close_takes, (int, float), "a number of seconds")
+        _check_wait("after", after)
+        _check_wait("close_takes", close_takes)
         self.parts = parts
         self.status = status
         self.headers: httpx.Headers = httpx.Headers(headers)
@@ -172,7 +172,7 @@ class Refusal:
 
     def __post_init__(self) -> None:
         check("error", self.error, (Exception, NoneType), "an exception such as httpx.ConnectError('')")
-        check("after", self.after, (int, float), "a number of seconds")
+        _check_wait("after", self.after)
 
     async def play(self, timeouts: Mapping[str, float | None]) -> NoReturn:
         """Fail the request: with `httpx.ConnectTimeout` if the `connect` of *timeouts* strikes before."""
@@ -181,7 +181,11 @@ class Refusal:
             await anyio.sleep(limit)
             raise httpx.ConnectTimeout("")
         await anyio.sleep(self.after)
-        raise self.error or httpx.ConnectError("All connection attempts failed")
+        error = self.error or httpx.ConnectError("All connection attempts failed")
+        try:
+            raise error.with_traceback(None)  # as in `ScriptedConnection`
+        finally:
+            del error  # it refers to this frame
 
     def __str__(self) -> str:
         return "no connection" if self.error is None else f"no connection: {self.error!r}"
@@ -272,7 +276,7 @@ class ScriptedConnection(httpx.AsyncByteStream):
         if not isinstance(item, BaseException):
             return item
         try:
-            raise item
+            raise item.with_traceback(None)  # an error that is raised again keeps all it has been through
         finally:
             del item  # it refers to this frame
 
@@ -368,7 +372,8 @@ class ScriptTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Play the next step of the script."""
-        self._connections = [connection for connection in self._connections if not connection.closed]
+        # The list stays the same one: requests that are still waiting for their step will add to it.
+        self._connections[:] = [connection for connection in self._connections if not connection.closed]
         return await self._answer(request, self._connections)
 
     async def aclose(self) -> None:
@@ -401,7 +406,7 @@ class Script:
         self._complete = False
         self._open: list[ScriptedConnection] = []
         self._conversation: list[str] = []
-        self._failures: list[Exception] = []
+        self._failure: Exception | None = None  # the first one
 
     @property
     def live(self) -> int:
@@ -485,8 +490,8 @@ class Script:
         assertions above all, but not httpx's errors.
         """
         __tracebackhide__ = True
-        if self._failures:
-            raise self._failures[0]
+        if self._failure is not None:
+            raise self._failure
 
     def assert_exhausted(self) -> None:
         """Check that every step was played, but for `always`; `AssertionError` if some are left."""
@@ -522,11 +527,11 @@ class Script:
         timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
         try:
             step = await self._step_for(record)
-        except httpx.HTTPError as error:
-            self._conversation.append(f"{record}: {error!r}")
-            raise
         except Exception as error:
-            self._failures.append(error)
+            if not isinstance(error, UnexpectedRequestError):  # which tells of the request itself
+                self._conversation.append(f"{record}: {shown(error)}")
+            if not isinstance(error, httpx.HTTPError):
+                self._failure = self._failure or error
             raise
         self._conversation.append(f"{record}: {step}")
         if isinstance(step, Refusal):
@@ -556,6 +561,10 @@ class Script:
         if not isinstance(answer, Reply | Refusal):  # pyright: ignore[reportUnnecessaryIsInstance] - it may not
             raise TypeError(f"{_described(step)} must be a Reply or a Refusal, not {answer!r}")
         return answer
+
+
+def _check_wait(name: str, seconds: object) -> None:
+    check(name, seconds, (int, float), "a number of seconds, 0 or more", lambda given: given >= 0)
 
 
 def _check_step(name: str, step: object) -> None:

@@ -151,6 +151,26 @@ async def test_another_consumer_moves_the_position(shop):
     assert (await shop.store.load(URL)).last_event_id == "elsewhere"
 
 
+async def test_a_commit_whose_answer_was_lost(shop):
+    """Who does the transaction again is told that it is done: no event takes effect twice (P55)."""
+    script = Script()
+    script.respond(*numbered(1, 2)).hang()
+
+    def work(taken):
+        with closing(shop.connect()) as database, database:
+            database.execute("INSERT INTO results VALUES (?)", (taken.data,))
+            shop.store.record(database, taken)
+
+    async with stream(shop.store, script) as events:
+        taken = await anext(events)
+        work(taken)
+        for _ in range(2):
+            with pytest.raises(CheckpointError, match="recorded already: roll back"):
+                work(taken)
+        work(await anext(events))
+    assert shop.results() == ["order 1", "order 2"]
+
+
 async def test_which_stream(shop):
     """With more streams than one, or none that has begun, the key must be given."""
     script = Script()
@@ -250,6 +270,13 @@ async def test_a_connection_of_coroutines_needs_arecord(shop, anyio_backend):
     assert await shop.store.load(URL) == Checkpoint("1", 1)
 
 
+async def test_a_lambda_around_an_async_connect(shop):
+    """What it returns cannot be awaited in the thread where it is called; the error says what to write instead."""
+    store = SQLCheckpoint(lambda: aiosqlite.connect(shop.path))
+    with pytest.raises(CheckpointError, match="`async def`"):
+        await store.load(URL)
+
+
 async def test_a_session_of_sqlalchemy(shop):
     """Objects and position in one commit."""
     engine = sqlalchemy.create_engine(f"sqlite:///{shop.path}")
@@ -286,6 +313,10 @@ async def test_postgresql(postgresql):
     with psycopg.connect(postgresql) as database:
         assert database.execute("SELECT data FROM results").fetchall() == [("order 1",)]
     assert await store.load(URL) == Checkpoint("1", 1)
+    many = 2**31 - 1  # saves: 25 days of a thousand a second
+    with psycopg.connect(postgresql) as database:
+        database.execute("UPDATE own_positions SET version = %s", (many,))
+    assert (await store.save(URL, "2", expected=Checkpoint("1", many))).version == many + 1
 
 
 async def test_a_stream_that_saves_by_itself(shop):

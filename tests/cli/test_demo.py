@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from resilient_sse.cli.demo.scenario import REPLY, demo_scenario
+from resilient_sse.cli.exits import Exit
 from resilient_sse.testing import memory_server, run_in_virtual_time
 from resilient_sse.testing.report import Judged
 from resilient_sse.testing.scenarios import Run, VirtualDriver, play
@@ -78,6 +79,17 @@ def test_a_broken_promise_is_the_exit_code(run, monkeypatch):
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setattr("resilient_sse.cli.demo.view.play_and_show", played_badly)
     assert run("demo").code == 1
+
+
+@pytest.mark.e2e
+def test_sigterm_gives_the_terminal_back(screen):
+    """Its cursor; what was promised is not told."""
+    shown = screen("demo", "--seed", "5")
+    shown.wait_for("connected: ")
+    shown.process.terminate()
+    assert shown.end(PATIENCE) == (Exit.TERMINATED, True)
+    assert shown.written.rfind(b"\x1b[?25h") > shown.written.rfind(b"\x1b[?25l") > 0
+    assert "What was promised" not in shown.text
 
 
 @pytest.mark.e2e

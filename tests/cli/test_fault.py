@@ -1,10 +1,13 @@
 """`fault`: what is accepted, and the proxy as a command, from its first line to its certain end."""
 
+import array
+import fcntl
 import json
 import re
 import signal
 import socket
 import subprocess
+import termios
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -160,6 +163,30 @@ def test_lines_of_standard_input_are_done_at_once(fault):
         "burst",
     ]
     assert done.err.count("\n") == 2
+
+
+@pytest.mark.e2e
+def test_who_does_not_read_what_it_prints_has_a_network_nevertheless(fault):
+    """Bad input: its standard output fills up; connections are served, and SIGTERM closes port and connections."""
+    running = fault("--stdin")
+    pipe, waiting = running.process.stdout, array.array("i", [0])
+    size = fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1)
+    line = len('{"done": "flow"}\n')
+    running.say("flow\n" * (size // line + 1))
+
+    def is_full():
+        fcntl.ioctl(pipe, termios.FIONREAD, waiting)
+        return waiting[0] + line > size
+
+    soon(is_full)
+    running.say("refuse\n")
+    with running.hold() as held:
+        running.process.send_signal(signal.SIGTERM)
+        assert held.recv(1) == b""
+    soon(lambda: not running.is_listening())
+    out, err = running.process.communicate(timeout=PATIENCE)
+    assert json.loads(out.splitlines()[-1])["counters"]["accepted"] == 1
+    assert (running.process.returncode, err) == (0, b"")
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

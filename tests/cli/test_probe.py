@@ -14,9 +14,8 @@ import pytest
 
 from resilient_sse._core.errors import HandshakeError
 from resilient_sse.cli.exits import Exit
-from resilient_sse.cli.probe.asking import Probe
-from resilient_sse.cli.probe.checks import check_all
-from resilient_sse.cli.probe.resuming import Way, compare
+from resilient_sse.cli.probe.asking import examine
+from resilient_sse.cli.probe.checks import check_all, compare
 from resilient_sse.cli.probe.seen import Item, Seen
 from resilient_sse.testing import comment, event, pause
 from resilient_sse.testing.script import Reply
@@ -71,7 +70,7 @@ async def examined(script, step, request=(), **options):
     """Return what a probe finds with a server that always answers so."""
     script.always(step)
     async with script.client() as client:
-        return await Probe(client, {"url": URL, **dict(request)}, **options).run()
+        return await examine(client, {"url": URL, **dict(request)}, **options)
 
 
 def complaints(found):
@@ -301,7 +300,7 @@ async def test_a_refused_resume(script):
     script.reject(503)
     script.always(serving())
     async with script.client() as client:
-        found = await Probe(client, {"url": URL}).run()
+        found = await examine(client, {"url": URL})
     verdict, told = said(found, "resume")
     assert verdict == "fail"
     assert "no answer" in told
@@ -331,7 +330,7 @@ def test_what_resuming_came_to(*, named, got, status, ended, silence, verdict):
     for name in got:
         seen.take(event(f"event {name}", id=name), 1)
     known = [Item("message", f"event {name}", name) for name in "123456"]
-    assert compare(Way("it", {}, known, named - 1, str(named)), seen)[0] == verdict
+    assert compare(known, named - 1, seen)[0] == verdict
 
 
 @pytest.mark.parametrize(
@@ -427,7 +426,7 @@ async def test_nginx(anyio_backend):
         ):
 
             async def ask(name):
-                results[name] = await Probe(client, {"url": f"http://nginx/{name}"}, seconds=6.0).run()
+                results[name] = await examine(client, {"url": f"http://nginx/{name}"}, seconds=6.0)
 
             for name in expected:
                 tasks.start_soon(ask, name)
@@ -466,7 +465,7 @@ async def test_hostile_servers(anyio_backend, endless, fails):
 
     with RawServer(send) as server:
         async with httpx.AsyncClient() as client:
-            found = await Probe(client, {"url": server.url}, seconds=1.0).run()
+            found = await examine(client, {"url": server.url}, seconds=1.0)
     assert {name for name, verdict in complaints(found).items() if verdict == "fail"} == fails
     assert found.first.size < 2 * 2**20
 
@@ -538,4 +537,4 @@ async def test_redirects_without_end(anyio_backend):
     with running_server(server) as running:
         async with httpx.AsyncClient() as client:
             with pytest.raises(HandshakeError, match="redirect"):
-                await Probe(client, {"url": running.url}).run()
+                await examine(client, {"url": running.url})

@@ -181,6 +181,9 @@ WRONG_TYPES = [
         r"auth must be an httpx2\.Auth",
     ),
     ({"uds": 1}, "uds must be the path"),
+    # A word is true, whatever it says, and a number is no sequence.
+    ({"compression": "no"}, "compression must be True or False"),
+    ({"observers": 5}, "observers must be a sequence"),
     # Who has used another library is told what the argument is called here: issue 11, kind 13.
     ({"timeout": 1}, "use stall_timeout for silence, or connect_timeout"),
     ({"read_timeout": 1}, "use stall_timeout"),

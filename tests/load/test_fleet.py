@@ -10,6 +10,7 @@ import pytest
 
 from resilient_sse import (
     BadStatusError,
+    LimitExceededError,
     Reason,
     Recovery,
     ServerSentEvent,
@@ -75,13 +76,15 @@ async def test_streams_are_opened_bit_by_bit(monkeypatch):
         await anyio.sleep(1)
         assert len(streams) == 120
         streams[20].end(BadStatusError(status=500, headers={}, body_excerpt=""))
+        streams[21].end(LimitExceededError(9))
         streams[0].end()  # had its connection, and so makes no room a second time
         await anyio.sleep(1)
-        assert len(streams) == 121
+        assert len(streams) == 122
         assert not made.all_open.is_set()
         tasks.cancel_scope.cancel()
-    assert made.count("ended") == 121
+    assert made.count("ended") == 122
     assert made.followers[20].failure.startswith("BadStatusError")
+    assert made.followers[21].failure.endswith("of more than 9 bytes"), "no plan can raise it"
     assert made.followers[0].complete
 
 

@@ -2,24 +2,11 @@
 
 import pytest
 
-from resilient_sse.metrics.labels import MAX_VALUES, OTHER, OURS, Labels, checked_names
+from resilient_sse.metrics.labels import MAX_VALUES, OTHER, OURS, Labels
 
 NETWORK = {"network": ["4g", "wifi"]}
 THREE = {"user_segment": ["free", "paid"], "device": {"phone", "desktop"}, "network": ("4g", "wifi")}
 LONG = "x" * 1_000_000
-
-
-def test_three_labels_are_allowed():
-    """Segment, device type and network quality are the granularity of the report; what is not said is `other`."""
-    labels = Labels.of(THREE)
-    assert labels.names == ("user_segment", "device", "network")
-    assert labels.chosen({"network": "4g", "user_segment": "paid", "device": "phone"}) == (
-        "paid",
-        "phone",
-        "4g",
-    )
-    assert labels.chosen({"device": "phone"}) == (OTHER, "phone", OTHER)
-    assert labels.chosen({}) == (OTHER,) * 3
 
 
 @pytest.mark.parametrize("value", ["5g", "", "4G", None, 4, ["4g"], "https://host/x", "other"])
@@ -68,13 +55,6 @@ def test_an_undeclared_name_is_refused():
         Labels.of(NETWORK).chosen({"networks": "4g"})
     with pytest.raises(ValueError, match="declared: none"):
         Labels.of(None).chosen({LONG: "4g"})
-
-
-def test_names_alone_are_checked():
-    """Those who name labels without values, such as a dashboard's, hear the same."""
-    assert checked_names(["network", "device"]) == ["network", "device"]
-    with pytest.raises(ValueError, match="'a' is there twice"):
-        checked_names(["a", "b", "a"])
 
 
 def test_labels_are_compared_by_what_they_allow():

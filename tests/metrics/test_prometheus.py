@@ -50,12 +50,6 @@ def test_promtool_accepts_the_text(registry, metrics):
     assert complaints == "sse_reconnect_time_ms metric names should not contain abbreviated units\n"
 
 
-def test_before_there_is_a_stream(metrics, shown):
-    """All counters are there, as zero, so that the first increase is seen."""
-    assert metrics.failures == 0
-    assert shown("sse_user_visible_errors_total", category="server_error") == 0
-
-
 @pytest.mark.parametrize("wrong", ["x", 9464, CollectorRegistry])
 def test_what_is_no_registry_is_refused_at_once(wrong):
     """And what should be given is said (bad input)."""

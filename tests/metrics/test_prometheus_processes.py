@@ -100,7 +100,7 @@ def test_a_killed_process_has_written_its_figures(directory):
     process = start("hold", directory)
     try:
         deadline = time.monotonic() + 60
-        while not scraped(directory).get(("sse_streams_started_total", "4g")):
+        while not scraped(directory).get(("sse_client_streams", "4g", "connected")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
     finally:

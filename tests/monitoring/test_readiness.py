@@ -242,9 +242,15 @@ async def test_adding_and_removing(script):
     app.add(second, "stream-2")  # as the endpoint would call one that has no name
     app.add(make(script))
     app.add(third := make(script))
-    assert app.report()[1]["streams"][-1]["name"] == "stream-3"
-    await second.aclose()
+    app.add(fourth := make(script), "stream-3")  # to which that one's name gives way
+    assert [row["name"] for row in app.report()[1]["streams"]] == ["stream-2", "stream-4", "stream-3"]
     await third.aclose()
+    app.add(fifth := make(script), "stream-4")
+    del third
+    gc.collect()
+    assert [row["name"] for row in app.report()[1]["streams"]] == ["stream-2", "stream-3", "stream-4"]
+    for stream in (second, fourth, fifth):
+        await stream.aclose()
 
 
 @pytest.mark.parametrize("ahead", [0.5, 50_000.0])

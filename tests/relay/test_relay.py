@@ -222,6 +222,41 @@ async def test_a_group_of_consumers_may_be_there_first(valkey, upstream):
     assert whole(valkey.client, "log") == 5
 
 
+async def test_what_a_stream_waits_for_is_cancelled(valkey, upstream):
+    """Such as a token that others have asked for, too: the relay is not at its end (P62)."""
+
+    async def headers():
+        raise asyncio.CancelledError
+
+    log = RedisLog(valkey.url)
+    with pytest.raises(RelayError, match="was cancelled, and not the relay"):
+        await Relay(lambda _: ResilientStream(upstream, headers=headers), log, "log").run()
+
+
+def test_the_consumer_of_the_docs(valkey):
+    """It goes on behind entries that are gone before they were acknowledged (P62)."""
+    client = redis.Redis.from_url(valkey.url, decode_responses=True)
+    for number in range(1, 8):
+        client.xadd("trades", {"event": "message", "data": "x", "ordinal": number})
+    client.xgroup_create("trades", "billing", id="0")
+    client.xreadgroup("billing", "worker-1", {"trades": ">"}, count=4)  # and is killed
+    client.xtrim("trades", 5, approximate=False)
+    seen = []
+
+    def show(ordinal, *_):
+        seen.append(int(ordinal))
+        if len(seen) == 5:
+            raise EOFError
+
+    page = (Path(__file__).parents[2] / "docs/production/relay.md").read_text(encoding="utf-8")
+    code = "client = " + page.partition("\nclient = ")[2].partition("```")[0]
+    made = code.replace("redis.Redis(decode_responses=True)", "given")
+    with suppress(EOFError):
+        exec(compile(made, "relay.md", "exec"), {"given": client, "redis": redis, "print": show})  # noqa: S102
+    assert seen == [3, 4, 5, 6, 7]
+    assert client.xpending("trades", "billing")["pending"] == 1
+
+
 async def test_a_log_of_another_url(valkey, upstream):
     """Its position means nothing there: nothing is asked for or written, unless the caller knows better (P62)."""
     await relay(valkey, upstream, last=5).run()
@@ -397,7 +432,12 @@ async def test_what_is_read_ahead_is_bounded(number, size, most):
 
 @pytest.mark.parametrize(
     "wrong, error",
-    [({"batch": 0}, ValueError), ({"name": ""}, ValueError), ({"open_stream": None}, TypeError)],
+    [
+        ({"batch": 0}, ValueError),
+        ({"name": ""}, ValueError),
+        ({"open_stream": None}, TypeError),
+        ({"check_source": "no"}, TypeError),
+    ],
     ids=str,
 )
 def test_wrong_arguments(wrong, error):

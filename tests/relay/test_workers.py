@@ -373,10 +373,12 @@ async def test_a_log_of_another_program(valkey, shift, caplog):
     elsewhere = {"id": "5", "ordinal": 5, "source": "http://elsewhere/"}
     valkey.client.hset("{log-2}:position", mapping=elsewhere)
     valkey.client.set("{log-3}:position", "a string")
-    async with running(Worker(streams(shift, 4), shift.redis, group=GROUP, lease=1.0)) as worker:
-        await eventually(lambda: len(worker.stats.failing) == 3, "it is told")
+    valkey.client.hset("{log-4}:position", mapping={"ordinal": "no number"})
+    async with running(Worker(streams(shift, 5), shift.redis, group=GROUP, lease=1.0)) as worker:
+        await eventually(lambda: len(worker.stats.failing) == 4, "it is told")
         await eventually(lambda: valkey.client.xlen("log-0"), "the other is copied")
         assert "WRONGTYPE" in worker.stats.failing["log-3"]
+        assert "no number" in worker.stats.failing["log-4"]
         assert "holds what no relay has written" in worker.stats.failing["log-1"]
         assert "copied from http://elsewhere/" in worker.stats.failing["log-2"]
         await eventually(lambda: caplog.text.count("is tried again") >= 2, "it is logged")

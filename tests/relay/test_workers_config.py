@@ -66,6 +66,7 @@ def test_a_file(tmp_path):
         ("maxlen = 1000", "maxlen = true", "maxlen must be an integer"),
         ("[[streams]]", "[[stream]]", "stream is unknown"),
         ("batch = 100", "batch = 0", "batch"),
+        ("batch = 100", 'check_source = "no"', "check_source must be True or False"),
         ("batch = 100", "batch = ", "line 5"),
     ],
 )

@@ -114,6 +114,12 @@ def plan(*answers, deeds=(), **options):
 
 
 KNOWN = {
+    "the event that ends the stream has waited behind a hole": plan(
+        Answer(live=(EVENT,) * 6),
+        Answer(),
+        Answer(restart=True, announce=True, live=(EVENT, BEAT), keep=0.0),
+        deeds=(Deed(Do.RAISE, event=6),),
+    ),
     "a hole shows in a read of events whose positions a function gives": plan(
         Answer(live=(EVENT, VANISH)),
         *[Answer()] * 5,

@@ -381,6 +381,7 @@ def test_a_failure_is_reported_once(project):
     """
     A request too many, or a handler that raises, is one failure, and its traceback leaves the libraries out.
 
+    Steps are left over where a test is skipped, fails as expected, or lacks a fixture; that is no second failure.
     A client that retries for ever is stopped, since virtual time has no end, and little of its conversation shown.
     """
     code, output = project.run(
@@ -421,12 +422,30 @@ def test_a_failure_is_reported_once(project):
                 except AssertionError:
                     hidden = True
                 assert not hidden
+
+            async def test_skipped(sse_script):
+                sse_script.respond()
+                pytest.skip("not today")
+
+            async def test_known(sse_script):
+                sse_script.respond()
+                pytest.xfail("not yet")
+
+            @pytest.fixture
+            async def broken(sse_script):
+                sse_script.respond()
+                raise KeyError("of the fixture")
+
+            async def test_broken(broken):
+                pass
         """,
     )
     assert code == 1
-    assert "5 failed, 2 errors" in output  # the errors are of the last two, which have hidden theirs
+    # Two errors are of those that have hidden theirs, one is of the fixture.
+    assert "5 failed, 1 skipped, 1 xfailed, 3 errors" in output
     assert sorted(re.findall(r"^ERROR .*?::(\w+)", output, re.MULTILINE)) == [
         "test_another",
+        "test_broken",
         "test_swallowed_before",
     ]
     unexpected, endless, handler = (

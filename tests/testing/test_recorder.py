@@ -188,6 +188,15 @@ STALL = walk(
 PATH = ("connecting", "connected", "waiting", "reconnecting", "connected", "closed")
 
 
+def test_a_long_record_is_judged_at_once():
+    """Several `...` over hundreds of outages: no more work than for a few, where all places would take minutes."""
+    path = ("connected", ..., "reconnecting", ..., "connected", ..., "reconnecting", ..., "connected")
+    long = walk(*outage(1.0) * 500)
+    assert_states(long, ..., *path, ...)
+    with pytest.raises(AssertionError, match=r"expected: .*'error'"):
+        assert_states(long, ..., *path, ..., "error")
+
+
 def test_states_and_messages():
     """Both are given by name or value, `...` stands for any number; what does not match is shown in full."""
     for states in (

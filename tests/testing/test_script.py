@@ -1,9 +1,13 @@
 """A scripted server: what goes over the wire, how a connection behaves, and how a script is judged (P24)."""
 
+import gc
 import math
 import re
+import traceback
+import weakref
 import zlib
 from contextlib import suppress
+from functools import partial
 
 import anyio
 import httpx
@@ -64,17 +68,21 @@ MISUSES = {
         (lambda script: pause("1"), "seconds must be a number of seconds, 0 or more, not '1'"),
         (lambda script: script.respond("str"), r"parts must be bytes, as event\(\) makes .*'str'"),
         (lambda script: script.respond(status="200"), "status must be a whole number such as 503"),
-        (lambda script: script.respond(after="1"), "after must be a number of seconds, not '1'"),
+        (lambda script: script.respond(after="1"), "after must be a number of seconds, 0 or more, not '1'"),
         (lambda script: script.respond(close_takes="1"), "close_takes must be a number of seconds"),
         (lambda script: script.reject(503, body="text"), "body must be bytes, not 'text'"),
         (lambda script: script.reject(503, times="2"), "times must be a whole number, at least 1, not '2'"),
         (lambda script: script.refuse(error="reset"), "error must be an exception such as"),
+        (lambda script: ReplayServer([("1", "a")]), "an id in events must be a whole number, .* not '1'"),
         (lambda script: script.play(5), "steps must be a Reply, a Refusal, or a function"),
         (lambda script: script.always("x"), "step must be a Reply, .* or a function .* not 'x'"),
     ],
     ValueError: [
         (lambda script: pause(-1), "seconds must be a number of seconds, 0 or more, not -1"),
         (lambda script: pause(math.inf), "seconds must be a number of seconds"),
+        (lambda script: script.respond(after=-1), "after must be a number of seconds, 0 or more, not -1"),
+        (lambda script: script.respond(close_takes=math.nan), "close_takes must be a number of seconds"),
+        (lambda script: Refusal(after=math.nan), "after must be a number of seconds, 0 or more, not nan"),
         (lambda script: sliced(b"abc", 0), "size must be a whole number, at least 1"),
         (lambda script: script.refuse(times=0), "times must be a whole number, at least 1, not 0"),
         (lambda script: Script(max_requests=0), "max_requests must be 1 or more or None for no limit"),
@@ -192,6 +200,23 @@ async def test_connections_are_counted(script):
     script.closed_all()
 
 
+async def test_closing_a_client_closes_also_what_overlapped(script):
+    """A client closes the connections of all its requests, in whatever order they were answered."""
+
+    async def slow(request):
+        await anyio.sleep(1)
+        return Reply().hang()
+
+    script.play(slow, Reply().hang())
+    client = script.client()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(partial(client.send, client.build_request("GET", URL), stream=True))
+    assert script.live == 2
+    await client.aclose()
+    script.closed_all()
+
+
 # --- A conversation
 
 
@@ -232,6 +257,32 @@ async def test_swallowed_failures_come_out_at_the_end(answer, error, complaint):
             await client.get(URL)
     with pytest.raises(error, match=complaint):
         script.verify()
+    assert script.transcript.startswith("GET https://host/stream at 0 s: TypeError(") is bool(answer)
+
+
+@pytest.mark.parametrize("step", [Reply(b"a").drop(), Reply(b"a").cut(), Refusal(httpx.ConnectError(""))])
+async def test_an_error_that_strikes_again_has_come_one_way(script, client, step):
+    """A step that fails for the hundredth time fails as the first time: nothing adds up in its error."""
+    script.always(step)
+    lengths = []
+    for _ in range(3):
+        with pytest.raises(httpx.TransportError) as caught:
+            await client.get(URL)
+        lengths.append(len([*traceback.walk_tb(caught.tb)]))
+    assert lengths == lengths[:1] * 3
+
+
+async def test_a_client_that_swallows_all_takes_no_memory():
+    """Of the errors that a client has swallowed, the first is kept."""
+    script, seen = Script(), []
+    async with script.client() as client:
+        for _ in range(3):
+            try:
+                await client.get(URL)
+            except UnexpectedRequestError as error:
+                seen.append(weakref.ref(error))
+    gc.collect()
+    assert [error() is None for error in seen] == [False, True, True]
 
 
 async def test_a_request_beyond_the_script_shows_the_conversation():

@@ -12,25 +12,13 @@ from __future__ import annotations
 
 import re
 import zlib
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 import h11
 
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = [
-    "ACCEPTED_ENCODINGS",
-    "Body",
-    "Chunked",
-    "Counted",
-    "Inflater",
-    "body_of",
-    "inflater_for",
-]
 
 CHUNK_LINE_BYTES: Final = 4 * 1024
 """The longest line with the size of a chunk; it is searched again with each read, so it must be short."""

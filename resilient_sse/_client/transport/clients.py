@@ -27,20 +27,6 @@ if TYPE_CHECKING:
 
     from resilient_sse._client.transport.http1 import ResponseStream
 
-__all__ = [
-    "AnyClient",
-    "Auth",
-    "Client",
-    "PlainClient",
-    "PlainResponse",
-    "check_client",
-    "is_patched",
-    "library_of",
-    "own_client",
-    "proxy_of",
-    "tls_context",
-]
-
 Client: TypeAlias = "httpx.AsyncClient | httpx2.AsyncClient"
 Signer: TypeAlias = "Callable[[httpx.Request], httpx.Request] | Callable[[httpx2.Request], httpx2.Request]"
 Auth: TypeAlias = "httpx.Auth | httpx2.Auth | tuple[str | bytes, str | bytes] | Signer"

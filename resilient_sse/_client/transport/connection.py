@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 from weakref import ref
 
 import anyio
@@ -19,11 +20,6 @@ from resilient_sse._client.transport.errors import raise_translated
 from resilient_sse._client.transport.reads import Source, reads_of
 from resilient_sse._core.errors import ConnectionLostError
 from resilient_sse._core.states import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-__all__ = ["Connection", "Shared", "shared"]
 
 # A read that is cancelled before it begins may still return what was buffered; never as often as this.
 _BUFFERED_CHUNKS = 1000

@@ -6,7 +6,8 @@ import errno
 import re
 import socket
 import ssl
-from typing import TYPE_CHECKING, NoReturn, cast
+from collections.abc import Iterable, Iterator
+from typing import NoReturn, cast
 
 import anyio
 import httpx
@@ -19,11 +20,6 @@ from resilient_sse._core.errors import (
 )
 from resilient_sse._core.outage import is_for_a_moment
 from resilient_sse._core.states import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-__all__ = ["AFTER_REDIRECT", "OVER_PROXY", "of_callers", "raise_translated", "translated"]
 
 AFTER_REDIRECT = "after a redirect to"
 OVER_PROXY = "over the proxy"

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from resilient_sse._client.transport.body import Body
     from resilient_sse._client.transport.sockets import Socket
 
-__all__ = ["DEFAULT_PORTS", "HEAD_BYTES", "MAX_PORT", "ResponseStream", "StreamTransport", "Unanswered"]
-
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 """By the schemes there are."""
 

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
     from resilient_sse._client.request import PreparedRequest
 
-__all__ = ["Transport", "check_url"]
-
 _STREAMS = frozenset({200, 201})
 _PROXY_REFUSES = 407
 _MAX_COOKIES = 50  # what RFC 6265 asks of a user agent for each domain

@@ -33,8 +33,6 @@ from resilient_sse._client.backends import CLOSE_SECONDS, Alarm, StandIn, finish
 if TYPE_CHECKING:
     from resilient_sse._client.transport.http1 import ResponseStream
 
-__all__ = ["WOKEN", "Source", "reads_of", "waits_for"]
-
 WOKEN: Final = b""
 """What a read returns if nothing came: an empty chunk."""
 

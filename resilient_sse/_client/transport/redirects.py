@@ -28,8 +28,6 @@ from resilient_sse._core.errors import HandshakeError, NotResumableError
 if TYPE_CHECKING:
     from resilient_sse._client.request import PreparedRequest
 
-__all__ = ["exchange"]
-
 _MAX_REDIRECTS = 10
 _SEE_OTHER = 303
 _REDIRECTS: Final = frozenset({301, 302, _SEE_OTHER, 307, 308})

@@ -16,7 +16,8 @@ import math
 import socket as sockets
 import ssl
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import anyio
 import httpx
@@ -24,11 +25,6 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 
 from resilient_sse._client.backends import Alarm, on_asyncio
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-__all__ = ["Address", "Arrived", "Socket", "connect"]
 
 HIGH_BYTES: Final = 256 * 1024
 LOW_BYTES: Final = 64 * 1024

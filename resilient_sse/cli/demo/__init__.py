@@ -9,8 +9,6 @@ from secrets import randbelow
 from resilient_sse.cli.arguments import command, plain_option, seed_option
 from resilient_sse.cli.exits import Exit
 
-__all__ = ["demo"]
-
 _SEEDS = 10_000
 
 
@@ -36,4 +34,6 @@ def demo(*, seed: int | None, plain: bool) -> int:
     os.environ["no_proxy"] = "*"
     live = sys.stdout.isatty() and not plain
     judged = anyio.run(play_and_show, randbelow(_SEEDS) if seed is None else seed, live)
+    if judged is None:
+        return Exit.TERMINATED
     return Exit.ENDED if judged.passed else Exit.GAVE_UP

@@ -18,8 +18,6 @@ from resilient_sse.testing.scenarios import (
     Setup,
 )
 
-__all__ = ["REPLY", "WORDS", "demo_scenario"]
-
 _TEXT = (
     "A stream is a promise kept one piece at a time. Networks break it: cables fail, proxies go quiet, "
     "servers restart. A good client notices, waits, asks again from the last piece it holds, drops what "

@@ -15,13 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from resilient_sse.cli.demo.scenario import REPLY, WORDS, demo_scenario
+from resilient_sse.cli.exits import at_sigterm
 from resilient_sse.cli.output import counted, show
 from resilient_sse.testing.report import Judged
 from resilient_sse.testing.scenarios import Entry, Follower, Run, RunLog, play
 from resilient_sse.testing.scenarios.gates import written
 from resilient_sse.testing.scenarios.real import RealDriver
-
-__all__ = ["play_and_show"]
 
 _Row: TypeAlias = tuple[float, str, str, str]
 """When, who, what, and in which style."""
@@ -47,8 +46,8 @@ _NEXT = (
 )
 
 
-async def play_and_show(seed: int, live: bool) -> Judged:
-    """Play the demo, draw or print what happens, and return what it came to."""
+async def play_and_show(seed: int, live: bool) -> Judged | None:
+    """Play the demo, draw or print what happens, and return what it came to; `None` if SIGTERM ended it."""
     console = Console(highlight=False)
     followers: list[Follower] = []
     logs: list[RunLog] = []
@@ -62,6 +61,7 @@ async def play_and_show(seed: int, live: bool) -> Judged:
     # Drawn here and not by a thread of rich's: the record may change under a thread.
     with Live(console=console, auto_refresh=False, transient=True) if live else nullcontext() as picture:
         async with anyio.create_task_group() as tasks:
+            at_sigterm(tasks.cancel_scope.cancel)
             tasks.start_soon(playing)
             while not logs:
                 await anyio.sleep(_FRAME)
@@ -74,6 +74,8 @@ async def play_and_show(seed: int, live: bool) -> Judged:
                 shown = len(entries)
                 if picture is not None and followers:
                     picture.update(_picture(followers[0]), refresh=True)
+    if not logs:
+        return None
     judged = Judged.of(Run(logs[0].name, logs[0].entries), scenario)
     reply = [_reply(followers[0])] if live else []
     show(*reply, *_concluded(judged, logs[0].now()), plain=not live)

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from base64 import b64encode
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote_plus, urlsplit
 
@@ -15,12 +16,8 @@ from resilient_sse.cli.output import one_line, show
 from resilient_sse.cli.request import NETWORK, client_of, request_of, request_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from resilient_sse.cli.probe.asking import Findings
     from resilient_sse.cli.probe.checks import Check
-
-__all__ = ["probe"]
 
 _MARKS = {"ok": "green", "warn": "yellow", "fail": "bold red", "not seen": "dim"}
 _SECRET = {"location", "set-cookie", "www-authenticate"}
@@ -65,11 +62,12 @@ def probe(
     cast("dict[str, Any]", sys.modules).setdefault("httpx._main", None)  # see `tail`
     import anyio
 
-    from resilient_sse.cli.probe.asking import Probe
+    from resilient_sse._client.request import RequestTemplate
+    from resilient_sse.cli.probe.asking import examine
     from resilient_sse.cli.probe.checks import check_all
 
     client = client_of(**{name: given.pop(name) for name in NETWORK})
-    request = {"url": url, **request_of(method, headers, data)}
+    request: dict[str, Any] = {"url": url, **request_of(method, headers, data)}
     masked = _mask(url, headers, given["auth"])
 
     def tell(what: str) -> None:
@@ -78,10 +76,10 @@ def probe(
 
     async def run() -> Findings:
         async with client:
-            return await doctor.run()
+            return await examine(client, request, seconds=timeout, tell=tell, **given)
 
     with checked():
-        doctor = Probe(client, request, seconds=timeout, tell=tell, **given)
+        RequestTemplate(**request)  # for its complaints
     found = anyio.run(run)
     checks = [check._replace(found=masked(check.found)) for check in check_all(found)]
     figures = _figures(found, masked)

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from resilient_sse.cli.output import counted
-from resilient_sse.cli.probe.resuming import FAIL, NOT_SEEN, OK, WARN
+from resilient_sse.cli.probe.seen import Item, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from resilient_sse.cli.probe.asking import Findings
-    from resilient_sse.cli.probe.resuming import Judged
 
-__all__ = ["Check", "check_all"]
+__all__ = [
+    "FAIL",
+    "NOT_SEEN",
+    "OK",
+    "WARN",
+    "Check",
+    "Judged",
+    "check_all",
+    "compare",
+]  # checks are in `_POINTS`
+
+Judged: TypeAlias = tuple[str, str]
+"""A verdict, and what was found."""
+
+OK: Final = "ok"
+WARN: Final = "warn"
+FAIL: Final = "fail"
+NOT_SEEN: Final = "not seen"  # nothing came that would tell
 
 
 class Check(NamedTuple):
@@ -40,6 +56,9 @@ _HELD: Final = 0.25
 _BURST: Final = 3
 _READS, _BYTES = 20, 8
 _DIGITS: Final = 18
+_NO_CONTENT: Final = 204
+# Seconds of silence in which a replay has stopped, and is not just slow.
+_PAUSE: Final = 1.0
 # Of what a server says in a header.
 _LONGEST: Final = 200
 
@@ -133,7 +152,7 @@ def compression(found: Findings) -> Judged:
     coding = squeezed.headers.get("content-encoding", "")
     if squeezed.status and not coding:
         return OK, "none, also for a client that takes gzip"
-    if squeezed.items:
+    if any(arrival.events or arrival.beats for arrival in squeezed.arrivals):
         return OK, f"{coding} for a client that takes it; {squeezed} in {squeezed.seconds:.1f} s"
     due = first.first_byte is not None and 2 * first.first_byte <= squeezed.seconds
     told = f"a client that takes gzip can read nothing in {squeezed.seconds:.1f} s"
@@ -153,11 +172,14 @@ def buffering(found: Findings) -> Judged:
         return WARN if first.ended in ("", "eof") else NOT_SEEN, f"not one byte in {first.seconds:.1f} s"
     if first.reads > _READS and first.size < _BYTES * first.reads:
         return WARN, f"{first.size / first.reads:.1f} bytes at a time"
-    cut = sum(one.inside and bool(one.items) and later.silence >= _HELD for one, later in pairwise(arrivals))
+    halves = [later for one, later in pairwise(arrivals) if one.inside and (one.events or one.beats)]
+    cut = sum(later.silence >= _HELD for later in halves)
     slow = first.headers_at >= _SLOW_HEADERS
     late = [arrival for arrival in arrivals if arrival.silence >= _APART or (slow and arrival is arrivals[0])]
-    beats = max((arrival.beats for arrival in late), default=0)
-    bursts = [arrival.events for arrival in late if arrival.events >= _BURST]
+    # Of one kind: the lines of one comment are of different kinds.
+    kinds = [Counter(re.sub(r"\d+", "0", f"{beat.event}:{beat.data}") for beat in one.beats) for one in late]
+    beats = max((many for kind in kinds for many in kind.values()), default=0)
+    bursts = [len(arrival.events) for arrival in late if len(arrival.events) >= _BURST]
     after = f"after up to {first.longest_silence:.1f} s of silence"
     if beats > 1:
         return FAIL, f"{beats} heartbeats at once, {after}"
@@ -194,7 +216,8 @@ def event_format(found: Findings) -> Judged:
 def heartbeat(found: Findings) -> Judged:
     first, every = found.first, found.first.cadence
     of_events = {event.id for event in first.events}
-    if taken := [item.id for item in first.items if item.is_beat and item.id and item.id in of_events]:
+    beats = [beat for arrival in first.arrivals for beat in arrival.beats]
+    if taken := [beat.id for beat in beats if beat.id and beat.id in of_events]:
         return FAIL, f"one has the id of an event, {min(taken)}, which is lost if it is resumed after"
     if every is None and first.beats:
         (beat,) = first.beats
@@ -240,6 +263,36 @@ def resume(found: Findings) -> Judged:
     if found.once:
         return NOT_SEEN, f"{found.method} was sent once, for it may do something; --again sends it again"
     return FAIL, "no event says where to go on"
+
+
+def compare(known: Sequence[Item], anchor: int, seen: Seen) -> Judged:
+    """Hold what came against what had followed that one of the *known* events."""
+    got, due = seen.events, anchor + 1
+    behind = known[due:]
+    if not seen.status:
+        why = f": {seen.ended}" if seen.ended else ""
+        return FAIL if seen.ended else NOT_SEEN, f"no answer in {seen.seconds:.1f} s{why}"
+    if not seen.is_stream and (behind or seen.status != _NO_CONTENT):
+        return FAIL, f"was refused with status {seen.status}"
+    if anchor and known[0] in got[:1]:
+        return FAIL, "began at the start again, whatever the id"
+    before = next((at for at, item in enumerate(got) if item not in known[:due]), len(got))
+    came = got[before:]
+    again = 0
+    for theirs, ours in zip(came, behind, strict=False):
+        if theirs != ours:
+            what = f"{theirs.id or 'another event'} came where {ours.id or 'an event'} was due"
+            return FAIL, f"{what}, behind {counted(again, 'event')}"
+        again += 1
+    if not behind:
+        return (
+            OK if seen.status == _NO_CONTENT else NOT_SEEN
+        ), "nothing had followed the event that was named"
+    told = f"{again} of {counted(len(behind), 'event')} came again"
+    pace = max((arrival.silence for arrival in seen.arrivals), default=0.0)
+    if again < len(behind) and (seen.ended or not again or seen.last_silence > max(_PAUSE, 2 * pace)):
+        return WARN if again and not seen.ended else FAIL, f"{told}, and then none"
+    return OK, f"{told}, behind {counted(before, 'event')} known before" if before else f"{told}, in order"
 
 
 @_point(

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from resilient_sse._core.events import Comment
 from resilient_sse._core.outage import is_event_stream
 from resilient_sse._core.parser import Block, Parser
 from resilient_sse.cli.output import counted
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["Item", "Seen"]
-
-_HEARTBEATS: Final = frozenset({None, "heartbeat", "ping", "keepalive", "keep-alive", "keep_alive"})
+_HEARTBEATS: Final = frozenset({"heartbeat", "ping", "keepalive", "keep-alive", "keep_alive"})
 # A server that sends without end is listened to up to here: twice what one event may have.
 _MOST_ITEMS: Final = 1_000
 _MOST_BYTES: Final = 32 * 1024 * 1024
@@ -38,11 +32,6 @@ class Item(NamedTuple):
     data: str
     id: str | None = None
 
-    @property
-    def is_beat(self) -> bool:
-        """Whether it only shows life."""
-        return self.event in _HEARTBEATS
-
 
 @dataclass(slots=True, eq=False)
 class Arrival:
@@ -51,19 +40,9 @@ class Arrival:
     began: float  # when its first byte came, in seconds from the request,
     ended: float  # and its last one
     silence: float  # how long nothing had come before it
-    items: list[Item] = field(default_factory=list[Item])  # what it completed
+    events: list[Item] = field(default_factory=list[Item])  # what it completed, without heartbeats
+    beats: list[Item] = field(default_factory=list[Item])  # what only shows life
     inside: bool = False  # whether it ends in the midst of an event
-
-    @property
-    def events(self) -> int:
-        """How many events it has, without heartbeats."""
-        return sum(not item.is_beat for item in self.items)
-
-    @property
-    def beats(self) -> int:
-        """How many heartbeats of one kind it has; the lines of one comment are of different kinds."""
-        kinds = [re.sub(r"\d+", "0", f"{item.event}:{item.data}") for item in self.items if item.is_beat]
-        return max(Counter(kinds).values(), default=0)
 
 
 @dataclass(slots=True)
@@ -94,12 +73,13 @@ class Seen:
         arrival.ended = at
         for item in self._parser.feed(data):
             if isinstance(item, Comment):
-                arrival.items.append(Item(None, item.text))
+                arrival.beats.append(Item(None, item.text))
             elif isinstance(item, Block) and item.data is not None:
-                arrival.items.append(Item(item.event or "message", item.data, item.id))
+                came = Item(item.event or "message", item.data, item.id)
+                (arrival.beats if came.event in _HEARTBEATS else arrival.events).append(came)
             self.count += 1
         arrival.inside = self._parser.finish()
-        if any("\ufffd" in item.data for item in arrival.items):
+        if any("\ufffd" in item.data for item in (*arrival.events, *arrival.beats)):
             self.trouble = "bytes that are no UTF-8"
         if self._parser.overflow is not None:
             self.trouble = str(self._parser.overflow)
@@ -115,14 +95,9 @@ class Seen:
         return self._parser.overflow is not None or self.size > _MOST_BYTES or self.count > _MOST_ITEMS
 
     @property
-    def items(self) -> list[Item]:
-        """All events and comments."""
-        return [item for arrival in self.arrivals for item in arrival.items]
-
-    @property
     def events(self) -> list[Item]:
         """The events, without heartbeats."""
-        return [item for item in self.items if not item.is_beat]
+        return [event for arrival in self.arrivals for event in arrival.events]
 
     @property
     def first_byte(self) -> float | None:
@@ -148,7 +123,7 @@ class Seen:
     def beats(self) -> list[Arrival]:
         """What brought heartbeats, without a greeting."""
         since = self.headers_at + _GREETING
-        return [one for one in self.arrivals if one.began > since and any(item.is_beat for item in one.items)]
+        return [one for one in self.arrivals if one.began > since and one.beats]
 
     @property
     def cadence(self) -> float | None:

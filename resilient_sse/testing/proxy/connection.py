@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
+from resilient_sse.testing.checks import check_port
 from resilient_sse.testing.proxy.link import Link
 from resilient_sse.testing.proxy.toxics import LimitBytes, Refuse, Reset, TLSFailure
 
@@ -70,6 +71,7 @@ class Port:
     """
 
     def __init__(self, host: str, port: int) -> None:
+        check_port("port", port, least=0)
         self.number: int = port
         """The number; 0 becomes that of a free port."""
         self._host = host

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.abc import TaskGroup
 
-from resilient_sse.testing.checks import check, check_seconds, check_whole
+from resilient_sse.testing.checks import check, check_port, check_seconds, check_whole
 from resilient_sse.testing.proxy.connection import Address, Port, ProxiedConnection, resolve
 from resilient_sse.testing.proxy.link import Shape, Way, shape
 from resilient_sse.testing.proxy.toxics import (
@@ -92,6 +92,7 @@ class FaultProxy:
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
+        check_port("target_port", target_port)
         self.host = host
         self.counters: ProxyCounters = ProxyCounters()
         """The figures, which keep changing."""
@@ -119,7 +120,7 @@ class FaultProxy:
         self._port = Port(self.host, self._wanted)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
-        self._tasks.start_soon(self._listen, self._port.open())
+        self._tasks.start_soon(self._listen, self._tasks, self._port.open())
         return self
 
     async def __aexit__(
@@ -130,16 +131,14 @@ class FaultProxy:
     ) -> bool | None:
         """Close the port and every connection; what the block raises passes as it is, in no exception group."""
         tasks, port = self._running()
+        self._tasks = None  # from here on nothing opens the port again
         port.release()
         self.close_all()
-        try:
-            if isinstance(exc, anyio.get_cancelled_exc_class()):
-                # Perhaps it was cancelled by the task group itself, which has to know.
-                return await tasks.__aexit__(exc_type, exc, traceback)
-            tasks.cancel_scope.cancel()
-            await tasks.__aexit__(None, None, None)
-        finally:
-            self._tasks = None
+        if isinstance(exc, anyio.get_cancelled_exc_class()):
+            # Perhaps it was cancelled by the task group itself, which has to know.
+            return await tasks.__aexit__(exc_type, exc, traceback)
+        tasks.cancel_scope.cancel()
+        await tasks.__aexit__(None, None, None)
         return None
 
     @property
@@ -197,7 +196,7 @@ class FaultProxy:
         """Open the port again; harmless when open."""
         tasks, port = self._running()
         if port.is_shut:
-            tasks.start_soon(self._listen, port.open())
+            tasks.start_soon(self._listen, tasks, port.open())
 
     def black_hole(self) -> None:
         """Let nothing pass and nothing end, either way; new connections are accepted and hear nothing."""
@@ -306,7 +305,8 @@ class FaultProxy:
         finally:
             if arriving is not None:
                 self.use(arriving)
-            self.accept()
+            if self._tasks is not None:  # the block has not been left, or cancelled, meanwhile
+                self.accept()
 
     def _toxics(self, way: Way) -> list[Toxic]:
         return [toxic for toxic in self.toxics if getattr(toxic, "direction", None) in (way, "both")]
@@ -333,8 +333,7 @@ class FaultProxy:
             connection.cut(reset=reset)
         return len(ending)
 
-    async def _listen(self, listener: socket.socket) -> None:
-        tasks, _ = self._running()
+    async def _listen(self, tasks: TaskGroup, listener: socket.socket) -> None:
         starved = False
         while listener.fileno() >= 0:
             try:

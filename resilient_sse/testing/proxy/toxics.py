@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, fields
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, cast, get_args
 
-from resilient_sse.testing.checks import Checked, check_kbps, check_seconds, check_share
+from resilient_sse.testing.checks import Checked, check, check_kbps, check_seconds, check_share
 
 Direction: TypeAlias = Literal["down", "up", "both"]
 """`down` is from the server to the client."""
@@ -194,7 +194,7 @@ class Timeline:
     """
     Actions at times, counted in seconds from the beginning; they are put in order of time.
 
-    `ValueError` if a time is negative, or a word unknown.
+    `ValueError` if a time is negative, or a word unknown; `TypeError` if an action is none.
     """
 
     moments: tuple[tuple[float, Action], ...] = ()
@@ -202,6 +202,7 @@ class Timeline:
     def __post_init__(self) -> None:
         for at, action in self.moments:
             check_seconds("the time of a moment", at, zero=True)
+            check("an action", action, (str, Profile, Toxic), "a word, a Profile or a toxic")
             if isinstance(action, str) and action not in _WORDS:
                 raise _unknown(action)
         object.__setattr__(self, "moments", tuple(sorted(self.moments, key=lambda moment: moment[0])))

@@ -200,7 +200,8 @@ class TruncatedChunk(Striking):
     """Announce a chunk, send half an event of it, and close the connection."""
 
     async def strike(self, blocks: AsyncIterator[Block], peer: Peer) -> AsyncGenerator[Block]:
-        peer.cut(b"1000\r\n" + b"".join([half async for _, half in _half(blocks)]))
+        half = b"".join([half async for _, half in _half(blocks)])
+        peer.cut(b"%x\r\n" % (2 * len(half) + 1) + half)
         await anyio.sleep_forever()  # until the server notices that the connection is gone
         yield None, b""
 
@@ -298,10 +299,13 @@ class Trickle(Checked, Fault):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Duplicate(Checked, Fault):
+class Duplicate(Fault):
     """Send each event so many *times*."""
 
     times: int = 2
+
+    def __post_init__(self) -> None:
+        check_whole("times", self.times, least=1)
 
     async def shape(self, blocks: AsyncIterator[Block], peer: Peer, user: str) -> AsyncGenerator[Block]:
         async for block in blocks:

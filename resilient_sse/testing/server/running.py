@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Coroutine, Generator
 from concurrent.futures import Future
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import uvicorn
 from anyio.from_thread import start_blocking_portal
 
+from resilient_sse.testing.checks import check, check_seconds
 from resilient_sse.testing.proxy.connection import BACKLOG, Port
 from resilient_sse.testing.server.app import DONE, STREAM_PATH, ReferenceServer
 from resilient_sse.testing.server.requests import DEFAULT_USER
@@ -32,6 +34,7 @@ class RunningServer:
     """
 
     def __init__(self, server: ReferenceServer, host: str = "127.0.0.1", port: int = 0) -> None:
+        check("server", server, ReferenceServer, "a ReferenceServer, such as ReferenceServer(start='first')")
         self.server = server
         self.host = host
         self._stack = ExitStack()
@@ -47,6 +50,7 @@ class RunningServer:
         self._uvicorn: uvicorn.Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._stopped = False
+        self._restarting = threading.Lock()
         try:
             self.call(self._start())
         except BaseException:
@@ -69,12 +73,16 @@ class RunningServer:
             empty: Forget all events, so that ids begin anew.
             down: Seconds in between, during which connections are refused.
             abrupt: Reset the connections, as a crash does, instead of ending the streams.
+
+        Restarts of several threads come one after the other.
         """
-        self.call(self._halt(abrupt=abrupt))
-        time.sleep(down)
-        if empty:
-            self.call(self.server.clear())
-        self.call(self._start())
+        check_seconds("down", down, zero=True)
+        with self._restarting:
+            self.call(self._halt(abrupt=abrupt))
+            time.sleep(down)
+            if empty:
+                self.call(self.server.clear())
+            self.call(self._start())
 
     def stop(self) -> None:
         """End all streams cleanly, and everything that was started; harmless when done before."""

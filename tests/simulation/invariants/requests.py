@@ -2,9 +2,8 @@
 
 from itertools import count
 
-from resilient_sse import NotResumableError, Reason, StateChange, StreamState, Verdict
+from resilient_sse import NotResumableError, Reason, ServerSentEvent, StateChange, StreamState, Verdict
 from tests.simulation.invariants.states import ALWAYS, STALLS
-from tests.simulation.log import What
 from tests.simulation.plan import Dialect, Does, End, Kind
 from tests.simulation.record import Promise
 from tests.simulation.run import BODY
@@ -78,8 +77,13 @@ def _wrong(options, request, is_made):
 def _failures(record):
     """A failure is told, by its right name, and is retried, ends the stream or is raised, as its kind says."""
     options, requests, told = record.plan.options, record.log.requests, set()
+    done = False
     for seen in record.seen:
         change = seen.fact
+        if isinstance(
+            change, ServerSentEvent
+        ):  # it may have waited behind a hole, and be of a request before
+            done = change.event == "done"
         if not isinstance(change, StateChange) or change.new not in _FAILED or change.reason is Reason.CLOSED:
             continue
         request = requests[seen.requests - 1] if seen.requests else None
@@ -90,7 +94,7 @@ def _failures(record):
         if change.reason not in _reasons(options, request):
             yield Promise.STATES(seen.at, f"{name} was told as {change.reason}")
         made, must_not = _verdict_on(request, change), obstructed(options, seen)
-        if made is not _verdict(options, request, change):
+        if made is not _verdict(options, request, change, done=done):
             yield Promise.VERDICT(seen.at, f"{name}, {change.reason.value}: {made}")
         if must_not is not isinstance(change.error, NotResumableError) and made is Verdict.RETRY:
             yield Promise.VERDICT(seen.at, f"{name}: the request may {'not ' * must_not}be sent again")
@@ -123,8 +127,8 @@ def _verdict_on(request, change):
     return _FAILED[change.new]
 
 
-def _verdict(options, request, change):
-    """Return what is to be made of it."""
+def _verdict(options, request, change, *, done):
+    """Return what is to be made of it; *done* says that the last event was the one that ends the stream."""
     if change.reason in (Reason.RESTART, Reason.GAP):
         return Verdict.RETRY
     if not request.met:
@@ -134,7 +138,6 @@ def _verdict(options, request, change):
             return Verdict.STOP
         told = request.answer.retry_after is not None and request.answer.status != _GONE
         return Verdict.RETRY if told or request.answer.status in _TRANSIENT else Verdict.RAISE
-    # One that is held back behind a hole is looked at when its connection is over.
-    done = change.new is StreamState.CLOSED and any(event.what is What.DONE for event in request.events)
+    done = done and change.new is StreamState.CLOSED
     whole = options.on_eof == "complete" and change.reason in (Reason.EOF, Reason.COMPLETE)
     return Verdict.STOP if done or whole else Verdict.RETRY

@@ -145,6 +145,8 @@ def test_actions_at_their_moments():
     for seconds in (-1, math.nan, math.inf):
         with pytest.raises(ValueError, match="the time of a moment must be a number of seconds"):
             Timeline().at(seconds, "flow")
+    with pytest.raises(TypeError, match="an action must be a word, a Profile or a toxic, not None"):
+        Timeline().at(41, None)
 
 
 KBIT = 125

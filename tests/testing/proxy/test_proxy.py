@@ -391,6 +391,11 @@ async def test_an_occupied_port_is_named():
     with pytest.raises(OSError, match=r"cannot listen on 192.0.2.1: .*; give an address of this machine"):
         async with FaultProxy(HOST, 9, host="192.0.2.1"):
             pass
+    with pytest.raises(ValueError, match="port must be a port from 0 to 65535, not 65536"):
+        async with FaultProxy(HOST, 9, port=65536):
+            pass
+    with pytest.raises(ValueError, match="target_port must be a port from 1 to 65535, not 0"):
+        FaultProxy(HOST, 0)
     with pytest.raises(OSError, match="the host 'no host' is unknown; give an address"):
         async with FaultProxy("no host", 9):
             pass
@@ -469,6 +474,24 @@ async def test_a_handoff_that_is_cut_short_leaves_the_port_open():
                 await anyio.sleep_forever()
         assert not refuses(proxy.port)
         assert proxy.profile.name == "4g"
+
+
+async def test_a_flap_that_is_cancelled_with_its_proxy_leaves_no_port():
+    """However the two are cancelled together, that is no error, and nobody opens the port again."""
+    before = open_sockets()
+    for _ in range(10):  # trio cancels in any order
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+
+                async def run(tasks=tasks):
+                    async with FaultProxy(HOST, 9) as proxy:
+                        tasks.start_soon(lambda: proxy.flap(1, down=60))
+                        await anyio.sleep_forever()
+
+                tasks.start_soon(run)
+                await anyio.wait_all_tasks_blocked()
+                scope.cancel()
+    assert open_sockets() == before
 
 
 async def test_running_out_of_files_is_survived():

@@ -20,6 +20,7 @@ from resilient_sse.testing.server import (
     RedisStore,
     ReferenceServer,
     Reset,
+    RunningServer,
     SQLiteStore,
     Status,
     Trickle,
@@ -47,6 +48,9 @@ TYPE_ERRORS = [
     (lambda: Faults(then=5), r"^then must be one such as Status\(503\), or None, not 5$"),
     (lambda: Faults().add("x" * 500), r"^a fault must be one such as .* not 'x+\.\.\.$"),
     (lambda: WrongType(body=None), "^body must be a string"),
+    (lambda: Duplicate(times=None), "^times must be a whole number, at least 1, not None"),
+    (lambda: RunningServer(ReferenceServer), r"^server must be a ReferenceServer, such as .*\), not <class"),
+    (lambda: RunningServer(ReferenceServer(), port="80"), "^port must be a port from 0 to 65535, not '80'"),
     (lambda: Close(after="1"), "^after must be a whole number, at least 0, not '1'"),
 ]
 VALUE_ERRORS = [
@@ -64,6 +68,10 @@ VALUE_ERRORS = [
     (lambda: Status(101), "^status must be a whole number from 200 to 599, not 101"),
     (lambda: Status(503, retry_after=-1), "^retry_after must be a whole number, at least 0"),
     (lambda: Status(503, retry_after="1\r\nX: y"), "^retry_after must be printable ASCII"),
+    (
+        lambda: RunningServer(ReferenceServer(), port=70_000),
+        "^port must be a port from 0 to 65535, not 70000",
+    ),
     (lambda: Reset(after=-1), "^after must be a whole number, at least 0, not -1"),
     (lambda: GiantLine(size=0), "^size must be a whole number, at least 1"),
     (lambda: Trickle(every=-0.1), "^every must be a number of seconds, 0 or more"),

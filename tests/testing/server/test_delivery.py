@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -424,6 +425,19 @@ def test_a_restart_keeps_the_port(start, listen):
     assert heard.ends() == b"id: 1\ndata: x\n\n"
     assert running.publish("first again") == 1
     assert listen(running.url, last_event_id=0).ids(1) == [1]
+
+
+def test_restarts_that_cannot_be_and_restarts_at_once(start):
+    """Bad input: a time that is none is refused before anything stops; of two threads, one waits for the other."""
+    running = start()
+    for down, error in ((-1, ValueError), (math.nan, ValueError), ("1", TypeError)):
+        with pytest.raises(error, match="down must be a number of seconds, 0 or more, not"):
+            running.restart(empty=False, down=down)
+    assert not refuses(running.port)
+    with ThreadPoolExecutor(2) as threads:
+        restarts = [threads.submit(running.restart, empty=False) for _ in range(4)]
+    assert [restart.exception() for restart in restarts] == [None] * 4
+    assert not refuses(running.port)
 
 
 def test_the_port_is_taken(start):

@@ -201,6 +201,15 @@ def test_faults_that_no_client_should_notice_are_on_the_wire(start, listen):
     assert giant.blocks(2)[1] == b"data: " + b"x" * 200_000 + b"\n\n"
 
 
+def test_a_truncated_chunk_is_truncated_however_large_its_event(start, listen):
+    """P25: what is announced never comes in full, or the client would miss a chunk and not its end."""
+    running = start(start="first", heartbeat=None, faults=Faults(TruncatedChunk(after=0)))
+    running.publish("x" * 100_000)
+    body = listen(running.url).response.fp
+    announced, sent = int(body.readline(), 16), len(body.read())
+    assert 50_000 < sent < announced
+
+
 def test_every_fault_is_in_the_table():
     """P25: no fault is offered that is not tried."""
     tried = set()
