@@ -50,7 +50,7 @@ class Reason(Enum):
     RESTART = "restart"
     """`restart()` was called, or a read was cancelled from outside."""
     AGE = "age"
-    """The connection reached its maximum age."""
+    """Reserved: a connection has no maximum age, so nothing gives it."""
     GAP = "gap"
     """Numbered events are missing, and the server is asked for them again."""
     CIRCUIT = "circuit"

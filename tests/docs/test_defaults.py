@@ -76,6 +76,7 @@ def test_constants():
     rows = dict(table(text_of("reference/arguments.md"), "what", "value"))
     assert list(rows.values()) == [
         f"{constant('_MAX_REDIRECTS')}",
+        f"about {constant('HEAD_BYTES') // 1024} KiB",
         f"{constant('_MAX_CURSOR_BYTES') // 1024} KiB of UTF-8",
         f"{constant('_EXCERPT_BYTES') // 1024} KiB, read for at most {constant('_EXCERPT_SECONDS'):g} s",
         f"{constant('CLOSE_SECONDS'):g} s",
