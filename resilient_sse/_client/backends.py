@@ -254,3 +254,9 @@ def is_native(cancellation: asyncio.CancelledError) -> bool:
     """Whether it does not come from a cancel scope of anyio, which repeats it until it is obeyed."""
     # Shields hold the outer scopes off, so it is for a scope inside the work.  anyio knows its own by this text.
     return not str(cancellation).startswith("Cancelled via cancel scope")
+
+
+def misread_cancellation() -> bool:
+    """Whether a `CancelledError` came from something that was awaited, and nobody cancels this task."""
+    task = asyncio.current_task() if on_asyncio() else None
+    return task is None or not task.cancelling()  # other event loops cancel by an exception of their own

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from anyio import current_time
 
-from resilient_sse._client.backends import on_asyncio
+from resilient_sse._client.backends import misread_cancellation
 from resilient_sse._client.log import LogLimit, log_change, logger
 from resilient_sse._core.checks import check, check_callable
 from resilient_sse._core.events import Gap
@@ -174,12 +174,6 @@ def check_observers(observers: Iterable[Observer | Instrument]) -> tuple[Observe
         raise TypeError("observers must be a sequence of observers, not one observer")
     check("observers", observers, Iterable, "a sequence of observers")
     return tuple(observers)
-
-
-def misread_cancellation() -> bool:
-    """Whether a `CancelledError` came from something that was awaited, and nobody cancels this task."""
-    task = asyncio.current_task() if on_asyncio() else None
-    return task is None or not task.cancelling()  # other event loops cancel by an exception of their own
 
 
 def _attached(observer: Observer | Instrument, stats: StreamStats, where: str) -> Observer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json as jsonlib
 import re
@@ -12,6 +13,7 @@ from types import NoneType
 from typing import Any, TypeAlias, cast
 from urllib.parse import quote_plus, unquote, unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
 
+from resilient_sse._client.backends import misread_cancellation
 from resilient_sse._client.log import origin
 from resilient_sse._core.checks import check
 from resilient_sse._core.errors import HandshakeError, NotResumableError
@@ -289,8 +291,13 @@ def _check_url(url: str) -> None:
 async def _evaluated(value: Any) -> Any:  # noqa: ANN401 - a value, or a function sync or async that returns one
     if not callable(value):
         return value
-    result = value()
-    return await result if inspect.isawaitable(result) else result
+    try:
+        result = value()
+        return await result if inspect.isawaitable(result) else result
+    except asyncio.CancelledError as exc:
+        if not misread_cancellation():
+            raise
+        raise RuntimeError("what a function given to the stream waited for was cancelled") from exc
 
 
 def _header_list(headers: HeaderValues | None) -> list[tuple[bytes, bytes]]:

@@ -7,7 +7,6 @@ a batch is as large as the log is slow, and an event never waits for others.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from resilient_sse._client.callbacks import misread_cancellation
 from resilient_sse._client.log import logger
 from resilient_sse._client.stream import take_ready, undecoded, where
 from resilient_sse._core.checks import check, check_callable, check_count
@@ -214,13 +212,6 @@ class _Ahead:
                     await self._changed.wait()
         except Exception as exc:  # noqa: BLE001 - `take` raises it, behind the events before it
             self._error = exc
-        except asyncio.CancelledError as exc:
-            if not misread_cancellation():
-                raise
-            self._error = RelayError(
-                "what the stream waited for, such as headers, was cancelled, and not the relay"
-            )
-            self._error.__cause__ = exc
         self._ended = True
         self._changed.set()
 

@@ -37,8 +37,9 @@ def test_it_takes_a_url_or_a_client(wrong, error):
 async def test_it_is_down():
     """After the seconds that were given the error says so."""
     store = RedisCheckpoint("redis://127.0.0.1:1/0", retry_for=0.2)
-    with pytest.raises(CheckpointError, match=r"Redis did not take or give the position.*refused"):
+    with pytest.raises(CheckpointError, match=r"Redis did not take or give the position.*refused") as raised:
         await store.load("a")
+    assert isinstance(raised.value.__cause__, redis.ConnectionError), "by which a store that is away is known"
     await store.aclose()
 
 

@@ -247,12 +247,12 @@ def test_not_resumable(run, site):
 
 def test_timeout_and_stall(run, site):
     """--timeout ends it whatever happens, as timeout(1) does; silence is announced and then mended before."""
-    done = run("tail", f"{site}/quiet", "--stall-timeout", "0.5", "--timeout", "1")
+    done = run("tail", f"{site}/quiet", "--stall-timeout", "0.5", "--timeout", "4")
     assert (done.code, done.out) == (124, "[message 1] first\n")
     lines = done.err.splitlines()
     assert lines[:2] == ["* Connected", "* Waiting for server response..."]
     assert "[stall; retry 1/5 in " in lines[2]
-    assert lines[-1] == "resilient-sse: error: ended by --timeout, after 1 s"
+    assert lines[-1] == "resilient-sse: error: ended by --timeout, after 4 s"
 
 
 def test_no_limits(run, site):

@@ -459,3 +459,18 @@ async def test_an_answer_that_comes_as_its_opening_is_cancelled_is_closed():
             await anext(stream)
         await stream.aclose()
         assert len(closed) == 1
+
+
+@pytest.mark.parametrize("name", ["headers", "params", "content"])
+async def test_what_a_function_waits_for_is_cancelled(script, name):
+    """A token task of the program's that is cancelled has not cancelled the stream: an error says so (3.4)."""
+
+    async def token():
+        raise asyncio.CancelledError
+
+    method = "POST" if name == "content" else "GET"
+    stream = make(script, method=method, **{name: token})
+    with pytest.raises(RuntimeError, match="waited for was cancelled"):
+        await anext(stream)
+    assert stream.state is StreamState.ERROR
+    await stream.aclose()

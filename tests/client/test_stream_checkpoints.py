@@ -368,7 +368,7 @@ async def test_a_conflict_stays_one(script, store):
     for _ in range(3):
         with pytest.raises(CheckpointError, match="another consumer") as caught:
             await anext(behind)
-        assert caught.value.key == URL
+        assert (caught.value.key, caught.value.__cause__) == (URL, None)
     assert store.position == "3"
     await ahead.aclose()
     await behind.aclose()

@@ -14,11 +14,15 @@ import itertools
 import os
 from dataclasses import dataclass
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 EXAMPLES = 1000 if os.environ.get("HYPOTHESIS_PROFILE") == "ci" else 50
-PROFILE = settings(max_examples=EXAMPLES, deadline=None)
+PROFILE = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],  # so is a machine that has other work
+)
 """The settings of the properties here; applied to each by hand, so that no other module is affected."""
 
 BOM = b"\xef\xbb\xbf"

@@ -5,7 +5,7 @@ import os
 import h11
 import httpx
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resilient_sse._client.transport.body import CHUNK_LINE_BYTES, Chunked, body_of
@@ -209,7 +209,7 @@ def answer(draw):
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@PROFILE
 @given(answer(), st.sampled_from(["GET", "GET", "POST", "HEAD"]))
 @example([HEAD + b"5;" + b" " * 3000, b"\nx\r\nhello\r\n0\r\n\r\n"], "GET")
 @example([HEAD + b"5\r\nhello\r", b"\n0\r\n", b"\r\n"], "GET")
