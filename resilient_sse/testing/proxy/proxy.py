@@ -147,8 +147,10 @@ class FaultProxy:
         return self._running()[1].number
 
     def url_for(self, url: str) -> str:
-        """Return *url* with the address of the proxy in place of its own."""
+        """Return *url* with the address of the proxy in place of its own; `ValueError` if it has none."""
         parts = urlsplit(url)
+        if not parts.netloc:
+            raise ValueError(f"url must have a scheme and a host, as http://host/path has, not {url!r}")
         user, at, _ = parts.netloc.rpartition("@")
         host = f"[{self.host}]" if ":" in self.host else self.host
         return parts._replace(netloc=f"{user}{at}{host}:{self.port}").geturl()

@@ -410,6 +410,8 @@ async def test_a_proxy_runs_in_its_block_only():
         _ = FaultProxy(HOST, 9).port
     async with FaultProxy(HOST, 9, host="::1") as proxy:
         assert proxy.url_for("https://me:pw@name/x?c=d#e") == f"https://me:pw@[::1]:{proxy.port}/x?c=d#e"
+        with pytest.raises(ValueError, match=r"url must have a scheme and a host, .*, not 'localhost:80/x'"):
+            proxy.url_for("localhost:80/x")
         with pytest.raises(RuntimeError, match="the proxy is already running; make another FaultProxy"):
             await proxy.__aenter__()
     with pytest.raises(RuntimeError, match="not running"):
