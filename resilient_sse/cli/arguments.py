@@ -108,13 +108,13 @@ def _note_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) ->
     ctx.meta[DEBUG] = value
 
 
-json_option = option("--json", "as_json", is_flag=True, help="Print JSON.")
-plain_option = option("--plain", is_flag=True, help="Plain lines, also on a terminal.")
-quiet_option = option("-q", "--quiet", is_flag=True, help="Only errors and the result.")
-seed_option = option(
+json_option: Decorator = option("--json", "as_json", is_flag=True, help="Print JSON.")
+plain_option: Decorator = option("--plain", is_flag=True, help="Plain lines, also on a terminal.")
+quiet_option: Decorator = option("-q", "--quiet", is_flag=True, help="Only errors and the result.")
+seed_option: Decorator = option(
     "--seed", type=int, metavar="N", help="Decides about all that is random; drawn by default."
 )
-stdin_option = option("--stdin", is_flag=True, help="End when standard input ends.")
+stdin_option: Decorator = option("--stdin", is_flag=True, help="End when standard input ends.")
 
 
 class Whole(click.IntRange):
