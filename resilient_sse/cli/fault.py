@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, ExitStack
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -22,8 +24,6 @@ from resilient_sse.cli.arguments import (
 from resilient_sse.cli.exits import Exit, at_sigterm, complain, open_more_files, stdin_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from resilient_sse.testing.proxy import FaultProxy
 
 
@@ -118,16 +118,18 @@ async def _run(
 ) -> int:
     import anyio
 
-    async def play() -> None:
-        start = anyio.current_time()
-        for at, action in sorted(moments, key=itemgetter(0)):
-            await anyio.sleep_until(start + at)
-            await _do(proxy, action, as_json=as_json)
+    say = _printer(as_json=as_json)
 
     def conclude() -> None:
         counters = proxy.counters.to_dict()
         words = ", ".join(f"{name} {number}" for name, number in counters.items())
-        print(json.dumps({"counters": counters}) if as_json else words, flush=True)
+        say({"counters": counters}, words, last=True)
+
+    async def play() -> None:
+        start = anyio.current_time()
+        for at, action in sorted(moments, key=itemgetter(0)):
+            await anyio.sleep_until(start + at)
+            await _do(proxy, action, say)
 
     scope = anyio.CancelScope()
     at_sigterm(scope.cancel)
@@ -147,28 +149,42 @@ async def _run(
             "seed": proxy.seed,
         }
         words = "listening on {host} port {port} for {0} port {1}: profile {profile}, seed {seed}"
-        print(json.dumps(ready) if as_json else words.format(*target, **ready), flush=True)
+        say(ready, words.format(*target, **ready))
         with scope:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(play)
                 if stdin:
-                    await _obey(proxy, as_json=as_json)
+                    await _obey(proxy, say)
                     scope.cancel()
                 await anyio.sleep_forever()
     return Exit.ENDED
 
 
-async def _obey(proxy: FaultProxy, *, as_json: bool) -> None:
+def _printer(*, as_json: bool) -> Callable[..., None]:
+    """Return what prints whole lines, from any thread, and nothing behind the last one."""
+    printing, ended = Lock(), Event()
+
+    def say(told: dict[str, Any], words: str, *, last: bool = False) -> None:
+        with printing:
+            if not ended.is_set():  # as it is for a thread that was left behind
+                print(json.dumps(told) if as_json else words, flush=True)
+            if last:
+                ended.set()
+
+    return say
+
+
+async def _obey(proxy: FaultProxy, say: Callable[..., None]) -> None:
     """Do what each line of standard input says, until it ends."""
     rest = b""
     async for more in stdin_chunks():
         *lines, rest = (rest + more).split(b"\n")
         for line in lines:
-            await _do(proxy, line.decode(errors="replace").strip(), as_json=as_json)
-    await _do(proxy, rest.decode(errors="replace").strip(), as_json=as_json)
+            await _do(proxy, line.decode(errors="replace").strip(), say)
+    await _do(proxy, rest.decode(errors="replace").strip(), say)
 
 
-async def _do(proxy: FaultProxy, action: str, *, as_json: bool) -> None:
+async def _do(proxy: FaultProxy, action: str, say: Callable[..., None]) -> None:
     """Do what a text says, and say so."""
     import anyio.to_thread
 
@@ -181,6 +197,5 @@ async def _do(proxy: FaultProxy, action: str, *, as_json: bool) -> None:
     except ValueError as error:
         complain(str(error))
         return
-    done = json.dumps({"done": action}) if as_json else f"done: {action}"
     # In a thread: where nobody reads what is printed, connections go on, and SIGTERM is heard.
-    await anyio.to_thread.run_sync(lambda: print(done, flush=True), abandon_on_cancel=True)
+    await anyio.to_thread.run_sync(say, {"done": action}, f"done: {action}", abandon_on_cancel=True)
