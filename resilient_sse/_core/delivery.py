@@ -33,25 +33,9 @@ class Delivery:
     """The queue between the wire and the consumer, and every judgement on the way, one event at a time."""
 
     __slots__ = (
-        "_connection",
-        "_event_id",
-        "_once",
-        "_options",
-        "_queue",
-        "_reader",
-        "_stats",
-        "_whole",
-        "caught_up",
-        "cursor",
-        "done",
-        "failure",
-        "fresh",
-        "keeps_comments",
-        "last_event_id",
-        "ready",
-        "sequence",
-        "unfinished",
-        "window",
+        "_connection", "_event_id", "_once", "_options", "_queue", "_reader", "_stats", "_whole",
+        "caught_up", "cursor", "done", "failure", "fresh", "keeps_comments", "last_event_id", "ready", "sequence",
+        "unfinished", "window",
     )  # fmt: skip
 
     def __init__(self, options: StreamOptions, stats: StreamStats) -> None:

@@ -282,19 +282,8 @@ class Opening:
     """
 
     __slots__ = (
-        "_apart",
-        "_asked_at",
-        "_before",
-        "_connect",
-        "_late",
-        "_made",
-        "_notice_at",
-        "_protects",
-        "_scope",
-        "_sent",
-        "_shared",
-        "_wait",
-        "extensions",
+        "_apart", "_asked_at", "_before", "_connect", "_late", "_made", "_notice_at", "_protects", "_scope",
+        "_sent", "_shared", "_wait", "extensions",
     )  # fmt: skip
 
     def __init__(
