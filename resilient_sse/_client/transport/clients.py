@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 import sys
 import types
 from collections.abc import Callable
@@ -20,7 +21,6 @@ from resilient_sse._core.checks import check_callable
 from resilient_sse._core.errors import HandshakeError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Mapping
 
     import httpx2
@@ -188,6 +188,8 @@ def tls_context() -> ssl.SSLContext:
         paths = " or ".join(f"{name}={os.environ[name]}" for name in named)
         what = f"the file or directory of {paths}" if named else "the system's certificates"
         raise HandshakeError(f"{what} cannot be used: {exc}") from exc
+    # Python up to 3.11.2 takes a connection that is cut for one that has ended.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     context.set_alpn_protocols(["http/1.1"])
     return context
 

@@ -246,7 +246,7 @@ def _known(raised: BaseException) -> str:
     match exc:
         case ssl.SSLCertVerificationError():
             return f"the certificate is not trusted: {exc.verify_message}"
-        case ssl.SSLEOFError():
+        case ssl.SSLEOFError() | ssl.SSLError(reason="UNEXPECTED_EOF_WHILE_READING"):  # before Python 3.11.3
             return "closed in the TLS handshake"
         case ssl.SSLError() if exc.reason in _NO_TLS:
             return "no TLS there: the port speaks something else, such as plain HTTP"
