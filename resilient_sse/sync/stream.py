@@ -93,7 +93,7 @@ def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
     while not _portal.ending:
         with suppress(SystemExit, KeyboardInterrupt):  # of one stream's `auth`, which hears of it, too
             runner.get_loop().run_forever()
-    with suppress(RuntimeError):  # at last it wants a thread, which no program that ends can start: Python 3.12
+    with suppress(RuntimeError):  # it wants a thread at last, which a program that ends cannot start
         runner.close()
 
 

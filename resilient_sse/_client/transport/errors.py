@@ -60,8 +60,8 @@ _BY_NUMBER = {
     errno.EADDRNOTAVAIL: "no free port on this machine",
 }
 
-# What HTTP/2 says of a stream, and of all of a connection.
-_HTTP2_ENDS = ("<StreamReset", "<ConnectionTerminated")
+# httpcore's for the end of a stream of HTTP/2, and of all of its connection, with a word and without.
+_HTTP2_ENDS = ("<StreamReset", "<ConnectionTerminated", "Server disconnected")
 
 _BY_TEXT = {
     "illegal status line": "no HTTP there: the port speaks something else, such as TLS",
@@ -71,6 +71,7 @@ _BY_TEXT = {
     _NO_ANSWER: "closed without an answer",
     _HTTP2_ENDS[0]: "the server has reset the HTTP/2 stream",
     _HTTP2_ENDS[1]: "the server has closed the HTTP/2 connection (GOAWAY)",
+    _HTTP2_ENDS[2]: "the server has closed the HTTP/2 connection",
 }
 
 # httpx's for a redirect whose target is no URL; it takes it apart even where it is not to follow.
@@ -149,10 +150,9 @@ def translated(exc: Exception, *, opened: bool) -> Exception:
     match known:
         case ResilientSSEError():
             return exc
-        case OSError() if not opened:
-            return of_callers(
-                exc
-            )  # out of authentication or hooks: of sockets the transports tell in httpx's words
+        case OSError() if not (opened or isinstance(known, ssl.SSLError)):
+            # Out of authentication or hooks: of sockets the transports tell in httpx's words, but for late TLS.
+            return of_callers(exc)
         case httpx.ProxyError() if _PROXY_REFUSES.match(str(exc)):
             return HandshakeError(
                 f"{_noted(exc, OVER_PROXY) or 'the proxy'} refuses the request: {exc}".removeprefix("over ")
@@ -262,6 +262,8 @@ def _known(raised: BaseException) -> str:
             return "reset by the server"  # in a send, behind which TLS of anyio reads no more
         case httpx.ConnectTimeout():
             return text or "no connection in time (connect_timeout)"
+        case httpx.ProxyError():
+            return text
         case httpx.TransportError():
             bad = isinstance(exc, httpx.RemoteProtocolError)
             unknown = f"bad HTTP: {_QUOTED.sub('', text)}" if bad and text else ""
