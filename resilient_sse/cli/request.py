@@ -128,7 +128,7 @@ def client_of(
 
     import httpx
 
-    used = f"--cacert {cacert}" if cacert else "the environment's proxy or certificates"
+    used = f"--cacert {cacert}" if cacert else "the environment's certificates"
     try:
         context = ssl.create_default_context(cafile=cacert) if cacert else httpx.create_ssl_context()
         if insecure:
@@ -137,9 +137,9 @@ def client_of(
         if cert:
             used = f"--cert {cert}"
             context.load_cert_chain(cert, key)
-        if proxy:
-            used = "--proxy"  # whose value may hold a password
-            proxy = proxy if "://" in proxy else f"http://{proxy}"
+        used = "--proxy" if proxy else "the environment's proxy"  # whose value may hold a password
+        if proxy and "://" not in proxy:
+            proxy = f"http://{proxy}"
         # The name that a stream without a client gives itself.
         agent = {"User-Agent": f"resilient-sse/{version('resilient-sse')}"}
         return httpx.AsyncClient(verify=context, proxy=proxy, headers=agent)

@@ -89,10 +89,12 @@ class _Portal:
 
 def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
     _thread.carries_all = True
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:  # which tidies up at the end
-        while not _portal.ending:
-            with suppress(SystemExit, KeyboardInterrupt):  # of one stream's `auth`, which hears of it, too
-                runner.get_loop().run_forever()
+    runner = asyncio.Runner(loop_factory=lambda: loop)
+    while not _portal.ending:
+        with suppress(SystemExit, KeyboardInterrupt):  # of one stream's `auth`, which hears of it, too
+            runner.get_loop().run_forever()
+    with suppress(RuntimeError):  # it wants a thread at last, which a program that ends cannot start
+        runner.close()
 
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:

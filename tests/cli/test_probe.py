@@ -154,6 +154,7 @@ TOKENS = tuple((str(number // 2), f"token {number}") for number in range(6))
 SERVERS = {
     "no Cache-Control": (serving(headers={"Cache-Control": ""}), {"cache-control": "warn"}),
     "cached": (serving(headers={"Cache-Control": "public, max-age=60"}), {"cache-control": "fail"}),
+    "answered by a cache": (serving(headers={"Age": "7"}), {"cache-control": "fail"}),
     "X-Accel-Buffering: yes": (serving(headers={"X-Accel-Buffering": "yes"}), {"x-accel-buffering": "fail"}),
     "another charset": (
         serving(headers={"Content-Type": f"text/event-stream; charset=latin-1; {'x' * 1000}"}),
@@ -164,7 +165,7 @@ SERVERS = {
     "gzip unasked": (serving(gzip=True), {"compression": "fail"}),
     "br unasked": (serving(headers={"Content-Encoding": "br"}), {"compression": "fail", "end": "fail"}),
     "late headers": (serving(after=2.0), {"headers": "warn"}),
-    "no headers": (serving(after=100.0), {"answer": "fail"}),
+    "no headers": (serving(after=100.0), {"headers": "fail"}),
     "a buffer": (serving(shape=held), {"buffering": "fail"}),
     "heartbeats held back": (
         serving(beats=(pause(14), comment("ping 1") + comment("ping 2"), pause(14))),
@@ -446,7 +447,7 @@ ACCEPTED = b" 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 @pytest.mark.parametrize(
     "endless,fails",
     [
-        ((b"HTTP/1.1 200 OK\r\n", b"X-Drip: drip\r\n", 0.05), {"answer"}),
+        ((b"HTTP/1.1 200 OK\r\n", b"X-Drip: drip\r\n", 0.05), {"headers"}),
         ((b"HTTP/1.0" + ACCEPTED + b"data: ", b"x", 0.05), {"framing", "event-format"}),
         ((b"HTTP/1.1" + ACCEPTED, event("x" * 1000, id="1") * 50, 0.0), {"ids", "resume"}),
         ((b"HTTP/1.1" + ACCEPTED, comment("ping") * 50, 0.0), set()),

@@ -182,7 +182,7 @@ def secret(peer):
     peer.answer("200 OK", EVENT_STREAM, "Connection: close", body=b"data: secret\n\n")
 
 
-def test_certificates(run, tmp_path):
+def test_certificates(run, monkeypatch, tmp_path):
     """A certificate is trusted by --cacert or -k only, and one's own is shown by --cert."""
     authority, other = trustme.CA(), trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -209,6 +209,8 @@ def test_certificates(run, tmp_path):
         context.verify_mode = ssl.CERT_REQUIRED
         assert asked(*trusted, *shown).out == "secret\n"
         assert asked(*trusted).code == 1
+        monkeypatch.setenv("ALL_PROXY", "ftp://host")
+        assert "the environment's proxy cannot be used" in asked(*trusted).err
 
 
 def test_proxy(run):

@@ -204,3 +204,38 @@ async def test_an_attempt_without_an_answer_ends_in_time(serve, make_client, rec
         tasks.cancel_scope.cancel()
     assert {number for number, _, _ in site.asked} == {1}
     assert record.losses == []
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_a_server_that_breaks_the_protocol_is_left(serve, make_client, record, is_open):
+    """3.4: what it has sent is no fault of the request, which is sent again; nothing of h2's is raised."""
+    site, taken = Numbers(), []
+
+    def breaks(peer):
+        if peer.number > 1:
+            site(peer)
+            return
+        state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        state.initiate_connection()
+        while not any(
+            isinstance(one, h2.events.RequestReceived) for one in state.receive_data(peer._sock.recv(65536))
+        ):
+            pass
+        if is_open:
+            state.send_headers(1, [(":status", "200"), ("content-type", "text/event-stream")])
+            state.send_data(1, event("0", id="1"))
+        peer._sock.sendall(state.data_to_send())
+        time.sleep(0.2)
+        peer._sock.sendall(b"\0\0\1\0\0\0\0\0\0x")  # DATA of no stream
+        while peer._sock.recv(65536):
+            pass
+
+    async with make_client() as client:
+        stream = ResilientStream(
+            serve(breaks, unread=True).url, client=client, backoff=QUICK, on_state_change=record
+        )
+        await numbers(stream, taken, 3)
+    assert taken == [0, 1, 2]
+    assert record.losses == [Reason.PROTOCOL]
+    assert "bad HTTP" in str(record.changes[is_open].error)

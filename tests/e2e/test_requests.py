@@ -170,8 +170,14 @@ async def test_a_dead_proxy_is_named(monkeypatch, dead, scheme, injected):
             HandshakeError,
             r"^the proxy {} \(ALL_PROXY\) refuses the request: .*407",
         ),
+        (
+            "https",
+            lambda peer: peer.answer("503 Service Unavailable"),
+            RetriesExhaustedError,
+            r"over the proxy {} \(ALL_PROXY\): 503 Service Unavailable",
+        ),
     ],
-    ids=["silence", "407", "407 to a tunnel"],
+    ids=["silence", "407", "407 to a tunnel", "503 to a tunnel"],
 )
 async def test_a_proxy_that_fails_is_named(serve, monkeypatch, scheme, behave, kind, words):  # noqa: PLR0917 - fixtures
     """3.4, 3.9: with the setting, and the limit that struck; a 407 is the proxy's, to a request or a tunnel."""

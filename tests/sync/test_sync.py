@@ -604,7 +604,8 @@ def test_the_program_ends(server, beginning, ending):
         print(next(stream).data)
         {ending}
     """
-    process = run_program(program, f"{server.origin}/3/hold")
+    named = server.origin.replace("127.0.0.1", "localhost")  # asyncio looks names up in threads
+    process = run_program(program, f"{named}/3/hold")
     assert process.communicate(timeout=20) == ("1\n", "")
     assert process.returncode == 0
 

@@ -28,8 +28,10 @@ OVER_PROXY = "over the proxy"
 # h11's words for a body that ends before its announced end: a cut connection, not a confused server.
 _CUT_SHORT = "peer closed connection"
 
-# httpcore's for a server that hangs up before a whole answer, or resets before the request is written.
+# httpcore's for a server that hangs up: HTTP/1.1 before a whole answer, or before the request is written; HTTP/2
+# one stream, or all of the connection, with a word and without.
 _NO_ANSWER = "without sending a response"
+_HANGS_UP = ("<StreamReset", "<ConnectionTerminated", "Server disconnected")
 
 # What is wrong with the program, and stays so.
 _PROGRAMS = (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL)
@@ -60,17 +62,15 @@ _BY_NUMBER = {
     errno.EADDRNOTAVAIL: "no free port on this machine",
 }
 
-# What HTTP/2 says of a stream, and of all of a connection.
-_HTTP2_ENDS = ("<StreamReset", "<ConnectionTerminated")
-
 _BY_TEXT = {
     "illegal status line": "no HTTP there: the port speaks something else, such as TLS",
     "without close_notify": "the answer may be cut short: TLS was not ended (no close_notify)",
     "_SWITCH_UPGRADE": "the server switches to another protocol (status 101)",
     _CUT_SHORT: "closed in the middle of the answer",
     _NO_ANSWER: "closed without an answer",
-    _HTTP2_ENDS[0]: "the server has reset the HTTP/2 stream",
-    _HTTP2_ENDS[1]: "the server has closed the HTTP/2 connection (GOAWAY)",
+    _HANGS_UP[0]: "the server has reset the HTTP/2 stream",
+    _HANGS_UP[1]: "the server has closed the HTTP/2 connection (GOAWAY)",
+    _HANGS_UP[2]: "the server has closed the HTTP/2 connection",
 }
 
 # httpx's for a redirect whose target is no URL; it takes it apart even where it is not to follow.
@@ -149,10 +149,14 @@ def translated(exc: Exception, *, opened: bool) -> Exception:
     match known:
         case ResilientSSEError():
             return exc
-        case OSError() if not opened:
-            return of_callers(
-                exc
-            )  # out of authentication or hooks: of sockets the transports tell in httpx's words
+        case OSError() if not (opened or isinstance(known, ssl.SSLError)):
+            # Out of authentication or hooks: of sockets the transports tell in httpx's words, but for late TLS.
+            return of_callers(exc)
+        case httpx.RemoteProtocolError() if str(exc).startswith(_HANGS_UP):
+            return ConnectionLostError(Reason.RESET if opened else Reason.CONNECT, _words(exc))
+        case _ if any(map(_is_of_h2, _behind(exc))):
+            # It cannot read what came: httpcore takes that for a fault of the request, or hands it on as it is.
+            return ConnectionLostError(Reason.PROTOCOL, _words(exc))
         case httpx.ProxyError() if _PROXY_REFUSES.match(str(exc)):
             return HandshakeError(
                 f"{_noted(exc, OVER_PROXY) or 'the proxy'} refuses the request: {exc}".removeprefix("over ")
@@ -168,10 +172,6 @@ def translated(exc: Exception, *, opened: bool) -> Exception:
                 "no free connection in the client's pool: every stream holds one, so raise "
                 "max_connections in httpx.Limits above the number of streams",
             )
-        case httpx.RemoteProtocolError() if not opened and _NO_ANSWER in str(exc):
-            return ConnectionLostError(Reason.CONNECT, _words(exc))
-        case httpx.RemoteProtocolError() if str(exc).startswith(_HTTP2_ENDS):
-            return ConnectionLostError(Reason.RESET if opened else Reason.CONNECT, _words(exc))
         case httpx.RemoteProtocolError() | httpx.DecodingError():
             cut = opened and _CUT_SHORT in str(exc)
             return ConnectionLostError(Reason.RESET if cut else Reason.PROTOCOL, _words(exc))
@@ -192,6 +192,10 @@ def translated(exc: Exception, *, opened: bool) -> Exception:
             return ConnectionLostError(Reason.RESET if opened else Reason.CONNECT, _words(exc))
         case _:
             return exc if opened else of_callers(exc)
+
+
+def _is_of_h2(exc: BaseException) -> bool:
+    return type(exc).__module__.startswith("h2.")
 
 
 def _of_httpx(exc: Exception) -> Exception:
@@ -244,6 +248,8 @@ def _known(raised: BaseException) -> str:
     exc = _of_httpx(raised) if isinstance(raised, Exception) else raised
     text = str(exc)
     match exc:
+        case _ if _is_of_h2(exc):
+            return f"bad HTTP: {_QUOTED.sub('', text)}"
         case ssl.SSLCertVerificationError():
             return f"the certificate is not trusted: {exc.verify_message}"
         case ssl.SSLEOFError() | ssl.SSLError(reason="UNEXPECTED_EOF_WHILE_READING"):  # before Python 3.11.3
@@ -262,6 +268,8 @@ def _known(raised: BaseException) -> str:
             return "reset by the server"  # in a send, behind which TLS of anyio reads no more
         case httpx.ConnectTimeout():
             return text or "no connection in time (connect_timeout)"
+        case httpx.ProxyError():
+            return text
         case httpx.TransportError():
             bad = isinstance(exc, httpx.RemoteProtocolError)
             unknown = f"bad HTTP: {_QUOTED.sub('', text)}" if bad and text else ""

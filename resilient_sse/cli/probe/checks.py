@@ -65,7 +65,7 @@ _LONGEST: Final = 200
 
 def check_all(found: Findings) -> list[Check]:
     """Go through the list; of an answer that is no event stream there is but one thing to say."""
-    points = _POINTS if found.first.is_stream else _POINTS[:1]
+    points = _POINTS if found.first.is_stream else _POINTS[:1] if found.first.status else _POINTS[1:2]
     judged = ((name, change, *check(found)) for name, check, change in points)
     return [
         Check(name, verdict, told[:_LONGEST], change * (verdict in (WARN, FAIL)))
@@ -87,15 +87,18 @@ def _point(change: str) -> Callable[[Callable[[Findings], Judged]], None]:
 @_point("Check path, method and credentials; send status 200 and Content-Type: text/event-stream.")
 def answer(found: Findings) -> Judged:
     first = found.first
-    if not first.status:
-        return FAIL, f"no response headers in {first.seconds:.1f} s"
     if first.is_stream:
         return OK, f"status {first.status}"
     return FAIL, f"status {first.status}, content type {first.headers.get('content-type', 'none')}"
 
 
-@_point("Flush the headers as soon as the request is accepted; what buffers on the way holds them, too.")
+@_point(
+    "Flush the headers as soon as the request is accepted.  What buffers on the way holds them, too: switch that "
+    "off (nginx: proxy_buffering off; lighttpd: server.stream-response-body = 1)."
+)
 def headers(found: Findings) -> Judged:
+    if not found.first.status:
+        return FAIL, f"none in {found.first.seconds:.1f} s"
     at = found.first.headers_at
     return WARN if at >= _SLOW_HEADERS else OK, f"after {at:.2f} s"
 
@@ -126,6 +129,9 @@ def framing(found: Findings) -> Judged:
 
 @_point("Send Cache-Control: no-cache, or a cache may answer.")
 def cache_control(found: Findings) -> Judged:
+    for seen in filter(None, (found.first, found.squeezed)):
+        if (age := seen.headers.get("age", "0")) != "0":
+            return FAIL, f"a cache has answered (Age: {age})"
     value = found.first.headers.get("cache-control", "").lower()
     if "no-cache" in value or "no-store" in value:
         return OK, value
