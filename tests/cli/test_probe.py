@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -120,12 +121,12 @@ def held(due):
     return [part for at in range(0, len(data), 50) for part in (pause(2), data[at : at + 50])]
 
 
-def trickling(due):
+def trickling(due, every=0.03):
     """Have every byte come alone."""
     return [
         part
         for byte in b"".join(event(data, id=name) for name, data in due)
-        for part in (bytes([byte]), pause(0.03))
+        for part in (bytes([byte]), pause(every))
     ]
 
 
@@ -189,6 +190,7 @@ SERVERS = {
         {"ids": "fail"},
     ),
     "trickling": (serving(shape=trickling), {"buffering": "warn"}),
+    "trickling at ticks": (serving(shape=partial(trickling, every=0.1)), {"buffering": "warn"}),
     "gzip that is none": (
         serving(headers={"Content-Encoding": "gzip"}),
         {"compression": "fail", "end": "fail"},
