@@ -13,8 +13,8 @@ import click
 
 from resilient_sse.cli.arguments import COUNT, checked, command, option, refuse
 from resilient_sse.cli.exits import Exit, at_sigterm, complain
-from resilient_sse.cli.output import counted
 from resilient_sse.cli.request import header_option, url_of
+from resilient_sse.testing.wire import counted
 
 _CONNECT_SECONDS = 5.0
 

@@ -13,6 +13,7 @@ import anyio
 import httpx
 import pytest
 
+from resilient_sse._client.request import RequestTemplate
 from resilient_sse._core.errors import HandshakeError
 from resilient_sse.cli.exits import Exit
 from resilient_sse.cli.probe.asking import examine
@@ -71,7 +72,7 @@ async def examined(script, step, request=(), **options):
     """Return what a probe finds with a server that always answers so."""
     script.always(step)
     async with script.client() as client:
-        return await examine(client, {"url": URL, **dict(request)}, **options)
+        return await examine(client, RequestTemplate(**{"url": URL, **dict(request)}), **options)
 
 
 def complaints(found):
@@ -302,7 +303,7 @@ async def test_a_refused_resume(script):
     script.reject(503)
     script.always(serving())
     async with script.client() as client:
-        found = await examine(client, {"url": URL})
+        found = await examine(client, RequestTemplate(url=URL))
     verdict, told = said(found, "resume")
     assert verdict == "fail"
     assert "no answer" in told
@@ -428,7 +429,9 @@ async def test_nginx(anyio_backend):
         ):
 
             async def ask(name):
-                results[name] = await examine(client, {"url": f"http://nginx/{name}"}, seconds=6.0)
+                results[name] = await examine(
+                    client, RequestTemplate(url=f"http://nginx/{name}"), seconds=6.0
+                )
 
             for name in expected:
                 tasks.start_soon(ask, name)
@@ -467,7 +470,7 @@ async def test_hostile_servers(anyio_backend, endless, fails):
 
     with RawServer(send) as server:
         async with httpx.AsyncClient() as client:
-            found = await examine(client, {"url": server.url}, seconds=1.0)
+            found = await examine(client, RequestTemplate(url=server.url), seconds=1.0)
     assert {name for name, verdict in complaints(found).items() if verdict == "fail"} == fails
     assert found.first.size < 2 * 2**20
 
@@ -539,4 +542,4 @@ async def test_redirects_without_end(anyio_backend):
     with running_server(server) as running:
         async with httpx.AsyncClient() as client:
             with pytest.raises(HandshakeError, match="redirect"):
-                await examine(client, {"url": running.url})
+                await examine(client, RequestTemplate(url=running.url))

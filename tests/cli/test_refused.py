@@ -176,7 +176,10 @@ FAILED = {
         3,
         "expected text/event-stream, the server sent 'text/html; charset=utf-8'\n",
     ),
-    "tail -q http://{site}/endless?size=17000000": (4, "an event of more than 16777216 bytes\n"),
+    "tail -q http://{site}/endless?size=17000000": (
+        4,
+        "an event of more than 16777216 bytes (max_event_bytes)\n",
+    ),
     "tail 127.0.0.1:9 -q --max-retries 0": (1, f"gave up after 1 failed attempt in 0.0 s: {REFUSED_THERE}"),
     "tail 127.0.0.1:9 -q --max-retries 1": (1, "gave up after 2 failed attempts in "),
     "probe -q http://127.0.0.1:9/": (4, REFUSED_THERE),

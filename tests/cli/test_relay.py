@@ -8,7 +8,8 @@ import pytest
 
 from resilient_sse.cli import main
 from tests.checkpoints.replaying import replaying
-from tests.relay.copying import until, whole
+from tests.examples.programs import until
+from tests.relay.copying import whole
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,8 @@ from resilient_sse.relay import RelayError, Worker
 from resilient_sse.testing import Script, event
 from tests.checkpoints.consumer import PROCESSES
 from tests.checkpoints.replaying import replaying
-from tests.relay.copying import eventually, until
+from tests.examples.programs import until
+from tests.relay.copying import eventually
 from tests.relay.working import GROUP, Process, Shift, faults, gaps, lengths, shares, streams
 from tests.testing.server import valkey as real
 from tests.testing.server.valkey import Server
