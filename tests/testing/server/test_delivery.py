@@ -448,18 +448,6 @@ def test_restarts_that_cannot_be_and_restarts_at_once(start):
     assert not refuses(running.port)
 
 
-def test_the_port_is_taken(start):
-    """Bad input: the error names the fix, and nothing is left behind."""
-    running = start()
-    before = threading.active_count()
-    with (
-        pytest.raises(OSError, match=r"cannot be used .*; choose another, or 0"),
-        serving(ReferenceServer(), port=running.port),
-    ):
-        pass
-    assert threading.active_count() == before
-
-
 def test_a_server_runs_once_at_a_time(start, listen):
     """Bad input: it lives in one event loop, and a second one is refused; what runs goes on."""
     running = start()
