@@ -173,6 +173,7 @@ SERVERS = {
         {"buffering": "fail"},
     ),
     "bursts": (serving(shape=at_once), {"buffering": "warn"}),
+    "one burst": (serving(shape=lambda due: [*at_once(due)[:2], pause(1), *written(due[3:])]), {}),
     "silent": (serving(events=(), beats=()), {"buffering": "warn", "heartbeat": "fail"}),
     "no heartbeats": (serving(beats=()), {"heartbeat": "fail"}),
     "slow heartbeats": (serving(beats=(pause(20), comment("ping"))), {"heartbeat": "warn"}),
