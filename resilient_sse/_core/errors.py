@@ -170,9 +170,7 @@ class LimitExceededError(ResilientSSEError):
     """
 
     def __init__(self, limit_bytes: int) -> None:
-        super().__init__(
-            f"the server sent an event of more than {limit_bytes} bytes; raise max_event_bytes to accept it"
-        )
+        super().__init__(f"the server sent an event of more than {limit_bytes} bytes (max_event_bytes)")
         self.limit_bytes = limit_bytes
 
 

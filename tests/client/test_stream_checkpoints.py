@@ -226,6 +226,23 @@ async def test_what_may_change_keeps_the_position(script, caplog, key):
     ]
 
 
+@pytest.mark.parametrize(
+    "former, later",
+    [
+        ("https://host/stream", "HTTPS://HOST:443/stream"),
+        ("http://host:80/stream", "http://host/stream"),
+        ("https://host", "https://host/"),
+    ],
+)
+async def test_a_url_that_is_written_otherwise_keeps_the_position(script, former, later):
+    """The scheme's own port, the case of the host and an empty path make no other stream (P55)."""
+    store = MemoryCheckpoint()
+    for number, url in enumerate((former, later)):
+        script.respond(*numbered(number)).hang()
+        await read(script, 1, url=url, checkpoint=store)
+    assert [request.last_event_id for request in script.requests] == [None, "0"]
+
+
 async def test_events_that_a_filter_holds_back_move_the_position(script, store):
     """A restart does not ask for a day of what nobody wants; a save a second is enough for them (P55)."""
     script.respond(*numbered(1), *(event("x", event="other", id=str(n)) for n in range(2, 50))).hang()

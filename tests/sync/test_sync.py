@@ -20,6 +20,7 @@ import pytest
 from resilient_sse import Backoff, CheckpointError, DecodeError, RetriesExhaustedError, StreamState
 from resilient_sse import ResilientStream as AsyncStream
 from resilient_sse.checkpoints import MemoryCheckpoint
+from resilient_sse.monitoring.console import Console
 from resilient_sse.sync import ResilientStream
 from resilient_sse.sync import stream as sync_stream
 from tests.e2e.raw_server import EVENT_STREAM, Peer, RawServer
@@ -223,6 +224,13 @@ def test_coroutine_functions_are_refused(name):
         ResilientStream("http://127.0.0.1/", **{name: function})
     with pytest.raises(TypeError, match="not async"):
         ResilientStream("http://127.0.0.1/").on_gap(function)
+
+
+@pytest.mark.parametrize("observer", [Console(), Console().named("prices")])
+def test_a_console_is_refused(observer):
+    """It belongs into the event loop of its streams, and the one of these nobody has."""
+    with pytest.raises(TypeError, match=r"^observers: a Console is for the async stream"):
+        ResilientStream("https://host/stream", observers=[observer])
 
 
 def test_giving_up():
