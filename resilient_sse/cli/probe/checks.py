@@ -93,8 +93,8 @@ def answer(found: Findings) -> Judged:
 
 
 @_point(
-    "Flush the headers as soon as the request is accepted.  What buffers on the way holds them, too: switch that "
-    "off (nginx: proxy_buffering off; lighttpd: server.stream-response-body = 1)."
+    "Flush the headers as soon as the request is accepted.  What buffers or compresses holds them, too: switch "
+    "that off (nginx: proxy_buffering off; lighttpd: server.stream-response-body = 1)."
 )
 def headers(found: Findings) -> Judged:
     if not found.first.status:
