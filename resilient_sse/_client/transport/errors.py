@@ -152,7 +152,7 @@ def translated(exc: Exception, *, opened: bool) -> Exception:
         case OSError() if not (opened or isinstance(known, ssl.SSLError)):
             # Out of authentication or hooks: of sockets the transports tell in httpx's words, but for late TLS.
             return of_callers(exc)
-        case httpx.RemoteProtocolError() if str(exc).startswith(_HANGS_UP):
+        case httpx.RemoteProtocolError() if _NO_ANSWER in str(exc) or str(exc).startswith(_HANGS_UP):
             return ConnectionLostError(Reason.RESET if opened else Reason.CONNECT, _words(exc))
         case _ if any(map(_is_of_h2, _behind(exc))):
             # It cannot read what came: httpcore takes that for a fault of the request, or hands it on as it is.
