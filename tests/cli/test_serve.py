@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import closing
 
+import anyio
 import pytest
 
 from resilient_sse import ResilientStream, integers
@@ -57,7 +58,8 @@ async def test_it_publishes_by_itself(serve, anyio_backend):
     for user in ("ada", "bob"):
         url = f"{told['url']}?user_id={user}"
         async with ResilientStream(url, sequence=integers, until="done") as stream:
-            events = [event async for event in stream]
+            with anyio.fail_after(END):  # one a second would take longer
+                events = [event async for event in stream]
         assert [event.id for event in events] == [str(number) for number in range(1, 22)]
         assert {len(event.data) for event in events[:-1]} == {100}
         assert events[-1].json() == {"total": 20}

@@ -196,12 +196,13 @@ async def test_streams_share_a_store_by_their_keys(script):
         URL: (URL, {}),
         f"POST {URL}": (URL, {"method": "post", "json": {"ask": "s3cret"}}),
         "https://host/other": ("https://me:s3cret@host/other?q=s3cret", {}),
+        "http://host:443/stream": ("http://host:443/stream", {}),
         "mailer": (URL, {"checkpoint_key": "mailer"}),
     }
     for number, (url, options) in enumerate(keys.values()):
         script.respond(*numbered(number)).hang()
         await read(script, 1, url=url, checkpoint=store, **options)
-    assert [request.last_event_id for request in script.requests] == [None] * 4
+    assert [request.last_event_id for request in script.requests] == [None] * 5
     stored = {key: position.last_event_id for key, position in store._positions.items()}
     assert stored == {key: str(number) for number, key in enumerate(keys)}
 
