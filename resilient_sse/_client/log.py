@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from resilient_sse._core.errors import (
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("resilient_sse")
 logger.addHandler(logging.NullHandler())
 
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+"""By the schemes there are."""
+
 _QUIET_SECONDS = 300.0
-_PORTS = {"http": 80, "https": 443}
 
 # Ends of a connection that belong to normal operation: servers and proxies rotate streams by design.
 _ROUTINE = frozenset({Reason.EOF, Reason.AGE, Reason.RESTART, Reason.GAP, Reason.CIRCUIT})
@@ -33,14 +35,14 @@ def redacted(url: str) -> str:
     parts = urlsplit(url)
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
-    port = "" if parts.port in (None, 0, _PORTS.get(parts.scheme)) else f":{parts.port}"
+    port = "" if parts.port in (None, 0, DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
     return f"{parts.scheme}://{host}{port}{parts.path or '/'}"
 
 
 def origin(url: str) -> str:
     """Return scheme, host and port, which is always written."""
     parts = urlsplit(redacted(url))
-    port = "" if parts.port else f":{_PORTS[parts.scheme]}"
+    port = "" if parts.port else f":{DEFAULT_PORTS[parts.scheme]}"
     return f"{parts.scheme}://{parts.netloc}{port}"
 
 

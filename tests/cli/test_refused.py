@@ -163,7 +163,7 @@ FAILED = {
     ),
     "tail -q http://{site}/endless?size=17000000": (
         4,
-        "an event of more than 16777216 bytes (max_event_bytes)\n",
+        "an event of more than 16777216 bytes, the most that max_event_bytes allows\n",
     ),
     "tail 127.0.0.1:9 -q --max-retries 0": (1, f"gave up after 1 failed attempt in 0.0 s: {REFUSED_THERE}"),
     "tail 127.0.0.1:9 -q --max-retries 1": (1, "gave up after 2 failed attempts in "),

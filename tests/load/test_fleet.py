@@ -84,7 +84,7 @@ async def test_streams_are_opened_bit_by_bit(monkeypatch):
         tasks.cancel_scope.cancel()
     assert made.count("ended") == 122
     assert made.followers[20].failure.startswith("BadStatusError")
-    assert made.followers[21].failure.endswith("of more than 9 bytes (max_event_bytes)")
+    assert made.followers[21].failure.endswith("of more than 9 bytes, the most that max_event_bytes allows")
     assert made.followers[0].complete
 
 
