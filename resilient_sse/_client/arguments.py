@@ -16,7 +16,11 @@ _EXPLAINED_ELSEWHERE = {
     ),
     "content or json": "data body",
     "max_retries": "retries max_attempts max_connect_retry",
-    "backoff=Backoff(...)": "retry retry_delay reconnect_delay initial_delay max_delay reconnection_time",
+    "backoff=Backoff(...)": (
+        "retry retry_delay initial_retry_delay retry_delay_strategy reconnect_delay reconnect_interval "
+        "initial_delay max_delay reconnection_time"
+    ),
+    "classify and max_retries": "error_strategy",
     "client=httpx.AsyncClient(...), which has it": (
         "cookies verify cert proxy proxies http2 transport limits session trust_env"
     ),

@@ -51,6 +51,10 @@ class Callbacks:
         where: str,
         call: Callable[..., Any] | None = None,
     ) -> None:
+        if call is not None and any(hasattr(observer, "async_only") for observer in observers):
+            raise TypeError(
+                "observers: a Console is for the async stream: it belongs into the event loop of its streams"
+            )
         self._observers = tuple(_attached(observer, stats, where) for observer in observers)
         self._stats = stats
         self._where = where

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from resilient_sse._core.errors import (
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("resilient_sse")
 logger.addHandler(logging.NullHandler())
 
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+"""By the schemes there are."""
+
 _QUIET_SECONDS = 300.0
 
 # Ends of a connection that belong to normal operation: servers and proxies rotate streams by design.
@@ -28,18 +31,18 @@ _ROUTINE = frozenset({Reason.EOF, Reason.AGE, Reason.RESTART, Reason.GAP, Reason
 
 
 def redacted(url: str) -> str:
-    """Return scheme, host, port and path: queries and user information may hold secrets."""
+    """Return scheme, host, port and path, in one spelling: queries and user information may hold secrets."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{host}{port}{parts.path}"
+    port = "" if parts.port in (None, 0, DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}{parts.path or '/'}"
 
 
 def origin(url: str) -> str:
     """Return scheme, host and port, which is always written."""
     parts = urlsplit(redacted(url))
-    port = "" if parts.port else ":80" if parts.scheme == "http" else ":443"
+    port = "" if parts.port else f":{DEFAULT_PORTS[parts.scheme]}"
     return f"{parts.scheme}://{parts.netloc}{port}"
 
 

@@ -170,9 +170,8 @@ class LimitExceededError(ResilientSSEError):
     """
 
     def __init__(self, limit_bytes: int) -> None:
-        super().__init__(
-            f"the server sent an event of more than {limit_bytes} bytes; raise max_event_bytes to accept it"
-        )
+        text = f"an event of more than {limit_bytes} bytes, the most that max_event_bytes allows"
+        super().__init__(f"the server sent {text}")
         self.limit_bytes = limit_bytes
 
 

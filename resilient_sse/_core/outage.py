@@ -49,7 +49,7 @@ _MEDIA_TYPE = re.compile(
     r"[ \t]*([!#$%&'*+.^_`|~0-9a-z-]+/[!#$%&'*+.^_`|~0-9a-z-]+)[ \t]*(?:;|$)", re.IGNORECASE
 )
 
-HOW_TO_END = '; if its answers end so, pass on_eof="complete", or until= for their last event'
+HOW_TO_END = '; if its answers end so, pass on_eof="complete", or until=: an event type, or a function'
 """What to do about an answer that ended cleanly."""
 
 

@@ -311,8 +311,7 @@ class Session:
         elif not connection.answered:
             words = "the server has sent nothing"
         elif not options.repeatable and options.on_eof == "reconnect":
-            again = f"so the request is sent again{HOW_TO_END}"
-            warning = f"the answer ended cleanly and no until= has matched, {again}"
+            warning = f"the answer ended cleanly and no until= has matched, so it is a drop{HOW_TO_END}"
         self.end_warning = warning
         return ConnectionLostError(Reason.EOF, words)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 from resilient_sse._core.errors import moved
 from resilient_sse._core.ports import Checkpoint
 
 __all__ = ["MemoryCheckpoint"]
+
+_saving = threading.Lock()  # one for all: a store can be copied, and pickled
 
 
 class MemoryCheckpoint:
@@ -30,12 +34,13 @@ class MemoryCheckpoint:
         Raises:
             CheckpointError: Another consumer has saved in between.
         """
-        present = self._positions.get(key)
-        if present != expected:
-            raise moved(key)
-        saved = Checkpoint(last_event_id, version=1 if present is None else present.version + 1)
-        self._positions[key] = saved
-        return saved
+        with _saving:
+            present = self._positions.get(key)
+            if present != expected:
+                raise moved(key)
+            saved = Checkpoint(last_event_id, version=1 if present is None else present.version + 1)
+            self._positions[key] = saved
+            return saved
 
     def __repr__(self) -> str:
         """Show how many positions are held, not where they point."""

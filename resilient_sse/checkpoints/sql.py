@@ -102,6 +102,7 @@ class SQLCheckpoint:
         Raises:
             CheckpointError: Another consumer has moved the position, no stream has loaded it yet, or *event* is
                 the one recorded last: its commit was done, though the answer may have been lost.  Roll back.
+                Or the connection is in autocommit, as far as the driver tells (sqlite3, psycopg).
         """
         _at_once(self.arecord(connection, event, key=key))
 
@@ -113,6 +114,11 @@ class SQLCheckpoint:
             begun = ", ".join(map(repr, self._known))
             wanted = f"pass key=, one of {begun}" if begun else "iterate a stream that uses this store first"
             raise CheckpointError(f"it is not known which position to record: {wanted}", key=key or "")
+        if _commits_alone(connection):
+            raise CheckpointError(
+                "the connection is in autocommit, so results and position are not one commit: begin a transaction",
+                key=key,
+            )
         saved = await self._save(connection, key, event.last_event_id, self._known[key], event)
         self._recorded[key] = event, saved, _reference(connection)
 
@@ -229,17 +235,24 @@ class SQLCheckpoint:
         except CheckpointError:
             raise
         except Exception as exc:
-            raise CheckpointError(
-                f"the table {self._table!r} could not be read or written; if it is missing, the statement in "
-                f"SQLCheckpoint.ddl makes it: {exc}",
-                key=key,
-            ) from exc
+            words = f"the table {self._table!r} could not be read or written"
+            if self._table in str(exc):  # not where the database is away
+                words += "; if it is missing, the statement in SQLCheckpoint.ddl makes it"
+            raise CheckpointError(f"{words}: {exc}", key=key) from exc
 
 
 def _reference(connection: Any) -> weakref.ref[Any] | None:  # noqa: ANN401
     with suppress(TypeError):  # those of sqlite3 cannot be referred to, but fail over to nothing
         return weakref.ref(connection)
     return None
+
+
+def _commits_alone(connection: Any) -> bool:  # noqa: ANN401
+    """Tell whether sqlite3 or psycopg would commit each statement by itself."""
+    status = getattr(getattr(connection, "info", None), "transaction_status", None)
+    idle = getattr(connection, "in_transaction", None) is False  # sqlite3; of SQLAlchemy it is a method
+    by_hand = idle and getattr(connection, "isolation_level", "") is None
+    return by_hand or ((idle or status == 0) and getattr(connection, "autocommit", None) is True)
 
 
 def _known(position: Checkpoint | None) -> _Known:

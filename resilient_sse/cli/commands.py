@@ -12,7 +12,6 @@ from click.shell_completion import shell_complete
 from resilient_sse._core.errors import (
     BadStatusError,
     HandshakeError,
-    LimitExceededError,
     ResilientSSEError,
     RetriesExhaustedError,
 )
@@ -21,7 +20,6 @@ from resilient_sse.cli.demo import demo
 from resilient_sse.cli.exits import Exit, complain
 from resilient_sse.cli.fault import fault
 from resilient_sse.cli.load import load
-from resilient_sse.cli.output import counted
 from resilient_sse.cli.probe import probe
 from resilient_sse.cli.relay import relay
 from resilient_sse.cli.report import report
@@ -29,6 +27,7 @@ from resilient_sse.cli.rules import rules
 from resilient_sse.cli.serve import serve
 from resilient_sse.cli.tail import tail
 from resilient_sse.cli.top import top
+from resilient_sse.testing.wire import counted
 
 _EXCERPT_CHARACTERS: Final = 200
 _PROGRAM: Final = "resilient-sse"
@@ -98,8 +97,6 @@ def _explain(error: Exception) -> int:
         case HandshakeError():
             complain(f"{error}{_excerpt(error)}")
             return Exit.REFUSED
-        case LimitExceededError():  # no command has an option for it
-            complain(f"the server sent an event of more than {error.limit_bytes} bytes")
         case ResilientSSEError():
             complain(str(error))
         case _:

@@ -36,11 +36,6 @@ def one_line(text: str) -> str:
     return " ".join(escape(text).split())
 
 
-def counted(number: int, noun: str) -> str:
-    """Return the number with its noun."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
 def show(*drawn: RenderableType, width: int = 80, plain: bool = False) -> None:
     """Print what rich draws, *plain* without colours; *width* is that of a pipe or a file."""
     from rich.console import Console

@@ -13,8 +13,8 @@ import click
 
 from resilient_sse.cli.arguments import COUNT, checked, command, option, refuse
 from resilient_sse.cli.exits import Exit, at_sigterm, complain
-from resilient_sse.cli.output import counted
 from resilient_sse.cli.request import header_option, url_of
+from resilient_sse.testing.wire import counted
 
 _CONNECT_SECONDS = 5.0
 
@@ -40,7 +40,6 @@ resilient-sse relay --config relay.toml
 @header_option
 @option("--maxlen", type=COUNT, help="About how many entries are kept; all by default.")
 @option("--any-source", is_flag=True, help="Go on with what was copied from another URL.")
-@option("--batch", type=COUNT, help="The most events appended in one step; 500 by default.")
 @option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -54,12 +53,11 @@ def relay(
     headers: tuple[tuple[str, str], ...],
     maxlen: int | None,
     any_source: bool,
-    batch: int | None,
     config: Path | None,
 ) -> int:
     """Copy until the stream ends, or the program is told to."""
     given = [url, to, name]
-    if config is not None and any([*given, headers, maxlen, any_source, batch]):
+    if config is not None and any([*given, headers, maxlen, any_source]):
         refuse("--config says all; give nothing beside it")
     if config is None and not all(given):
         refuse("URL, --to and --stream are needed, or --config")
@@ -74,7 +72,6 @@ def relay(
 
     from resilient_sse import ResilientStream
     from resilient_sse.relay import RedisLog, Relay
-    from resilient_sse.relay.relay import BATCH
 
     def opened(position: str | None) -> ResilientStream:
         return ResilientStream(str(url), headers=[*headers], last_event_id=position, max_retries=None)
@@ -90,7 +87,7 @@ def relay(
             at_sigterm(scope.cancel)
             # A wrong address is told of; later a server that is away is waited for.
             await first.load(str(name))
-            copying = Relay(opened, log, str(name), batch=batch or BATCH, check_source=not any_source)
+            copying = Relay(opened, log, str(name), check_source=not any_source)
             try:
                 await copying.run()
             finally:

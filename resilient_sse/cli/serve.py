@@ -28,21 +28,11 @@ from resilient_sse.cli.exits import Exit, at_sigterm, complain, open_more_files,
 if TYPE_CHECKING:
     from resilient_sse.testing.server import EventStore, ReferenceServer
 
-_MOST_BYTES = 16 * 1024 * 1024  # of an event, for a client that was not told otherwise
-
 
 def _host(text: str) -> str:
     if not text.strip():  # the system takes that for every address that it has
         raise click.BadParameter("an address is needed, such as 127.0.0.1; 0.0.0.0 is every address")
     return text
-
-
-def _limit(text: str) -> tuple[int, float]:
-    requests, _, seconds = text.partition("/")
-    try:
-        return COUNT.convert(requests, None, None), ABOVE_ZERO.convert(seconds, None, None)
-    except click.BadParameter:
-        raise click.BadParameter(f"{text!r} is not a limit like 10/60: 10 streams in 60 seconds") from None
 
 
 def _store(text: str) -> str:
@@ -103,27 +93,16 @@ resilient-sse serve --port 0 --store sqlite:events.db --json --stdin
     "--start", type=_START, default="live", help="What a client without an id gets: what comes, or all."
 )
 @_streams("--heartbeat", type=SECONDS_OR_NONE, default=10.0, help="Between heartbeats, or none.")
-@_streams("--heartbeat-ids", is_flag=True, help="Number heartbeats like events.")
 @_streams("--retry", type=COUNT_OR_NONE, default=1000, help="The reconnection time in ms, or none.")
-@_streams("--gzip", is_flag=True, help="Compress for clients that accept it.")
-@_streams(
-    "--rate-limit",
-    type=_limit,
-    metavar="N/SECONDS",
-    help="How often one user may open a stream; then 429 with Retry-After.",
-)
 @_publishing("--publish", type=COUNT, help="Send so many events to a user who opens a stream.")
 @_publishing("--rate", type=ABOVE_ZERO, help="Events a second for each user; 1 by default.")
 @_publishing("--users", type=COUNT, help="How many users get any; 1 by default.")
-@_publishing("--size", type=Whole(24, _MOST_BYTES), help="Bytes of a payload; 100 by default.")
 @_publishing("--complete", is_flag=True, help="Send the event 'done' after the last one.")
 def serve(*, host: str, port: int, as_json: bool, stdin: bool, **given: Any) -> int:
     """Run a server, made of what is *given*, until it is told to end."""
-    without = [name for name in ("rate", "users", "size", "complete") if given[name]]
+    without = [name for name in ("rate", "users", "complete") if given[name]]
     if without and given["publish"] is None:
         refuse(f"--{without[0]} says how to publish; add --publish N")
-    if given["heartbeat_ids"] and given["heartbeat"] is None:
-        refuse("--heartbeat-ids needs heartbeats; leave --heartbeat none out")
     with checked():
         server = _made(**given)
 
@@ -159,20 +138,22 @@ def serve(*, host: str, port: int, as_json: bool, stdin: bool, **given: Any) -> 
 
 
 def _made(
-    *, store: str, history: int | None, rate_limit: tuple[int, float] | None, **given: Any
+    *,
+    store: str,
+    history: int | None,
+    publish: int | None,
+    rate: float | None,
+    users: int | None,
+    complete: bool,
+    **given: Any,
 ) -> ReferenceServer:
     """Make a server with its store and its publisher; the rest that is *given* has the names of its arguments."""
-    from resilient_sse.testing.server import RateLimit, ReferenceServer
+    from resilient_sse.testing.server import ReferenceServer
     from resilient_sse.testing.server.publisher import publish_to_each
 
-    count, *publishing = (given.pop(name) for name in ("publish", "rate", "users", "size", "complete"))
-    limit = RateLimit(*rate_limit) if rate_limit else None
-    server = ReferenceServer(_opened(store, history), rate_limit=limit, **given)
-    if count is not None:
-        rate, users, size, complete = publishing
-        publish_to_each(
-            server, count, rate=rate or 1.0, users=users or 1, size=size or 100, complete=complete
-        )
+    server = ReferenceServer(_opened(store, history), **given)
+    if publish is not None:
+        publish_to_each(server, publish, rate=rate or 1.0, users=users or 1, complete=complete)
     return server
 
 

@@ -18,7 +18,8 @@ import click
 
 from resilient_sse.cli.arguments import Number, command, host_and_port, json_option, option
 from resilient_sse.cli.exits import Exit, complain
-from resilient_sse.cli.output import counted, one_line, show
+from resilient_sse.cli.output import one_line, show
+from resilient_sse.testing.wire import counted
 
 if TYPE_CHECKING:
     from rich.console import Group

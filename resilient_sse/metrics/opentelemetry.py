@@ -22,6 +22,7 @@ from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from resilient_sse._client.log import DEFAULT_PORTS
 from resilient_sse._core.checks import check
 from resilient_sse._core.events import Opened, ServerSentEvent
 from resilient_sse._core.ports import Fact, Observer
@@ -41,7 +42,6 @@ except ModuleNotFoundError as _exc:
 __all__ = ["OpenTelemetryMetrics", "instrument_name"]
 
 _SCOPE: Final = "resilient_sse"
-_PORTS: Final = {"http": 80, "https": 443}
 
 EXPORTED: Final = tuple(metric for metric in METRICS if metric is not RECONNECT_TIME_MS)
 """Everything but one: OpenTelemetry counts in base units, and `sse.client.recovery` has the same in seconds."""
@@ -89,7 +89,7 @@ class OpenTelemetryMetrics(Exporter["_Instruments"]):
         attributes: _Attributes = dict(zip(self._labels.names, self._values, strict=True))
         address = urlsplit(url)
         attributes |= {"url.full": url, "server.address": address.hostname or ""}
-        attributes["server.port"] = address.port or _PORTS[address.scheme]
+        attributes["server.port"] = address.port or DEFAULT_PORTS[address.scheme]
         return _StreamObserver(figures, stats, self._tracer, attributes)
 
 

@@ -126,6 +126,8 @@ class _Followed:
 class _Named:
     """An instrument that gives its streams a name, which they may share."""
 
+    async_only = True
+
     def __init__(self, console: Console, name: str, event_time: EventTime | None) -> None:
         self._given = console, name, event_time
 
@@ -157,6 +159,8 @@ class Console:
         attached: How many streams there have been.
         failed: How often one has given up.
     """
+
+    async_only = True
 
     def __init__(self, address: str | os.PathLike[str] | int | None = None) -> None:
         check(

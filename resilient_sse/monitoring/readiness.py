@@ -104,7 +104,8 @@ class Readiness:
         """
         if not isinstance(stream, ResilientStream):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(
-                f'give a ResilientStream, or names with theirs: {{"prices": stream}}, not {stream!r:.80}'
+                f'give a ResilientStream, or names with theirs: {{"prices": stream}}, not {stream!r:.80}; '
+                "of one of resilient_sse.sync ask health().ok"
             )
         check("the name of a stream", name, (str, type(None)), "a text")
         names = {watched.name: watched for watched in self._watched}

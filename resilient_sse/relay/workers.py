@@ -250,6 +250,7 @@ class Worker:
         self._latest: dict[str, _Copy] = {}
         self._deadline = 0.0
         self._stopped = anyio.Event()
+        self._begun = False
         self._taken = self._given = self._late = self._paused = 0
 
     @property
@@ -281,7 +282,11 @@ class Worker:
 
         Raises:
             RelayError: Redis does not answer, or refuses, at the start.  Later it is waited for, without limit.
+            RuntimeError: It has run before.
         """
+        if self._begun:
+            raise RuntimeError("a worker runs once; make another")
+        self._begun = True
         failure: Exception | None = None
         try:
             async with anyio.create_task_group() as tasks:

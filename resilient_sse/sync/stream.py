@@ -142,7 +142,9 @@ class _Task:
             _present.reset(before)  # what a callback has called is a part of the same task
 
     def start(self, work: Work[Any]) -> None:
-        if not self.given_up:
+        if _portal.ending:  # nobody would end it any more
+            self.send(_RAISE, asyncio.CancelledError())
+        elif not self.given_up:
             self._task = asyncio.get_running_loop().create_task(self.run(work))
 
     def give_up(self) -> None:
@@ -171,6 +173,8 @@ def _call(work: Work[T]) -> T:
             loop.call_soon_threadsafe(task.start, work)
         kind, content = _wait(task, inbox)
         ended = True
+    except RuntimeError as exc:  # the event loop has ended
+        kind, content = _RAISE, exc
     finally:
         if asking is None and not ended and not loop.is_closed():
             # Ctrl-C, for one: the coroutine ends before the thread goes on.
@@ -178,11 +182,8 @@ def _call(work: Work[T]) -> T:
             with suppress(Empty):
                 _wait(task, inbox, _END_SECONDS)
     if kind == _RAISE:
-        if (
-            _portal.ending
-            and isinstance(content, asyncio.CancelledError)
-            and threading.current_thread().daemon
-        ):
+        of_the_end = isinstance(content, (asyncio.CancelledError, RuntimeError))
+        if _portal.ending and of_the_end and threading.current_thread().daemon:
             threading.Event().wait()  # it ends with the program, as if Python had cut it off here
         raise content
     return cast("T", content)
@@ -266,7 +267,7 @@ class ResilientStream(Subscription[Item_co]):
                 if name in ("headers", "params"):
                     options[name] = functools.partial(_in_thread, function)
         self._process = os.getpid()
-        self._batch: deque[Activity] = deque()
+        self._batch: deque[Activity | None] = deque()  # `None` is the end
         self._given: ServerSentEvent | None = None
         super().__init__(*args, **options)
 
@@ -277,6 +278,9 @@ class ResilientStream(Subscription[Item_co]):
     @property
     def last_event_id(self) -> str | None:
         """The id in force (the HTML standard's `lastEventId`), `None` when there is none or it was cleared."""
+        return self._given_id() if self._batch else self._in_loop(self._given_id)
+
+    def _given_id(self) -> str | None:
         if self._batch:
             return None if self._given is None else self._given.last_event_id or None
         return super().last_event_id
@@ -284,13 +288,16 @@ class ResilientStream(Subscription[Item_co]):
     @property
     def stats(self) -> StreamStats:
         """The figures so far, as a copy that no longer changes."""
+        return self._in_loop(self._figures)
+
+    def _figures(self) -> StreamStats:
         stats = super().stats
-        waiting = sum(isinstance(item, ServerSentEvent) for item in [*self._batch])
-        return replace(stats, delivered=stats.delivered - waiting)
+        waiting = sum(isinstance(item, ServerSentEvent) for item in self._batch.copy())
+        return replace(stats, received=stats.received - waiting, delivered=stats.delivered - waiting)
 
     def health(self) -> StreamHealth:
         """Return how the stream is now."""
-        return self._in_loop(super().health)
+        return self._in_loop(lambda: self._session.health(_portal.loop.time()))
 
     def on_state_change(self, callback: CallbackT) -> CallbackT:
         """Call *callback* with each `StateChange`, in order, in the thread that asks or closes the stream."""
@@ -384,7 +391,10 @@ class ResilientStream(Subscription[Item_co]):
             return self._call(self._end)
         if not self._batch:
             self._call(self._fill)
-        item = self._batch.popleft() if self._batch else None
+        try:
+            item = self._batch.popleft()
+        except IndexError:
+            raise RuntimeError("the stream is being iterated by another thread, too") from None
         if isinstance(item, ServerSentEvent):
             self._given = item
         return item
@@ -405,8 +415,7 @@ class ResilientStream(Subscription[Item_co]):
         """Wait for what comes, and take along the events that are there."""
         # Here and not in the thread: what has left the stream must not be lost when the thread is interrupted.
         item = await self._pump.next()
-        if item is not None:
-            self._batch.append(item)
+        self._batch.append(item)
         if isinstance(item, ServerSentEvent):
             self._batch.extend(self._take_ready(_BATCH))
 
@@ -421,9 +430,13 @@ class ResilientStream(Subscription[Item_co]):
             self._session.delivery.caught_up = False
 
     def _in_loop(self, function: Callable[[], T]) -> T:
+        """Call what must not see the stream in the midst of a step, or change it there."""
+
         async def call() -> T:
             return function()
 
+        if getattr(_thread, "carries_all", False) or _portal.loop.is_closed():
+            return function()
         return self._call(call)
 
     def _call(self, work: Work[T]) -> T:

@@ -31,6 +31,9 @@ from resilient_sse.testing.wire import Compressor, Pause, counted, shortened
 CUT_SHORT = "peer closed connection without sending complete message body (incomplete chunked read)"
 """How httpcore words a body that ends in the middle."""
 
+_EARLY = 1e-9
+"""Seconds by which asyncio's timers may be early: then virtual time would not come to what is asked for again."""
+
 HeaderItems: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 """Response headers; as pairs when one of them occurs more than once."""
 
@@ -263,7 +266,7 @@ class ScriptedConnection(httpx.AsyncByteStream):
         limit = anyio.current_time() + self._read_timeout
         await anyio.lowlevel.checkpoint()
         while not self.closed:
-            now = anyio.current_time()
+            now = anyio.current_time() + _EARLY
             due = self._under_way[0][0] if self._under_way and not self.dark else math.inf
             if due <= now:
                 break

@@ -70,7 +70,7 @@ class Compressor:
 
 def counted(number: int, noun: str) -> str:
     """Return the number with its noun, in the plural unless it is 1."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def shortened(lines: Sequence[str], first: int = 10, last: int = 30) -> list[str]:

@@ -236,6 +236,14 @@ async def test_the_table_is_missing(tmp_path):
         await store.load("a")
 
 
+async def test_a_database_that_is_away():
+    """The error tells that, and does not guess at the table."""
+    store = SQLCheckpoint(lambda: psycopg.connect("host=127.0.0.1 port=1"))
+    with pytest.raises(CheckpointError, match=r"could not be read or written: .*refused") as caught:
+        await store.load("a")
+    assert "ddl" not in str(caught.value)
+
+
 @pytest.mark.parametrize("table", ["", "a b", "x; DROP TABLE y", "a.b.c", '"q"'])
 def test_a_table_must_have_a_plain_name(table):
     """It goes into statements as it is."""
@@ -370,6 +378,29 @@ async def test_a_stream_that_saves_by_itself(shop):
         with pytest.raises(CheckpointError, match='ack="manual"'):
             await anext(events)
     assert (await shop.store.load(URL)).last_event_id == "1"
+
+
+@pytest.mark.parametrize("kind", ["sqlite3", "psycopg"])
+async def test_a_connection_in_autocommit_is_refused(shop, postgresql, kind):
+    """Results and position would be two commits; behind a BEGIN of the caller's own they are one (P55)."""
+
+    def connect():
+        if kind == "sqlite3":
+            return sqlite3.connect(shop.path, isolation_level=None)
+        return psycopg.connect(postgresql, autocommit=True)
+
+    item = ServerSentEvent(event="message", data="", last_event_id="1")
+    store = SQLCheckpoint(connect, table="alone")
+    with closing(connect()) as database:
+        database.execute(store.ddl)
+        database.execute("DELETE FROM alone")
+        await store.load("key")
+        database.execute("BEGIN")
+        store.record(database, item)
+        database.execute("ROLLBACK")
+        with pytest.raises(CheckpointError, match="begin a transaction"):
+            store.record(database, item)
+    assert await store.load("key") is None
 
 
 async def test_events_that_are_filtered_before_the_first(shop):

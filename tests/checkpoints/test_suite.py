@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import os
 import sqlite3
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -41,6 +44,28 @@ class TestMemory(CheckpointSuite):
     def open_store(self):
         store = MemoryCheckpoint()
         return lambda: store
+
+    def test_of_two_threads_one_wins(self):
+        """Each version is saved once, whichever event loops the consumers of one key run in (P20, P33)."""
+        store, won = MemoryCheckpoint(), list[int]()
+
+        async def contend(name: str):
+            known = None
+            for number in range(3000):
+                try:
+                    known = await store.save("key", f"{name}{number}", expected=known)
+                    won.append(known.version)
+                except CheckpointError:
+                    known = await store.load("key")
+
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            with ThreadPoolExecutor() as threads:
+                list(threads.map(lambda name: asyncio.run(contend(name)), "abcd"))
+        finally:
+            sys.setswitchinterval(before)
+        assert sorted(won) == list(range(1, len(won) + 1))
 
 
 class TestSQLite(CheckpointSuite):

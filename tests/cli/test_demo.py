@@ -10,7 +10,7 @@ from resilient_sse.cli.demo.scenario import REPLY, demo_scenario
 from resilient_sse.cli.exits import Exit
 from resilient_sse.testing import memory_server, run_in_virtual_time
 from resilient_sse.testing.report import Judged
-from resilient_sse.testing.scenarios import Run, VirtualDriver, play
+from resilient_sse.testing.scenarios import Run, Scene, VirtualDriver, play
 from resilient_sse.testing.scenarios.stage import VirtualStage
 
 PATIENCE = 60
@@ -55,9 +55,19 @@ def with_one_lost(monkeypatch):
     )
 
 
+def without_an_end(monkeypatch):
+    """Never say that the reply is complete."""
+
+    async def nothing(_scene):
+        pass
+
+    monkeypatch.setattr(Scene, "complete", nothing)
+
+
 @pytest.mark.parametrize(
     "sabotage, found",
     [
+        (without_an_end, {"reply_complete"}),
         (with_one_lost, {"message_loss", "received_events", "gaps"}),
         (without_the_reset, {"connection_lost_by"}),
     ],

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import termios
 import threading
-import time
 from contextlib import ExitStack, suppress
 from dataclasses import fields
 from pathlib import Path
@@ -21,6 +20,7 @@ from resilient_sse.cli import exits
 from resilient_sse.testing.proxy import TOXICS
 from tests.cli.conftest import finished, parse
 from tests.docs.pages import table, text_of
+from tests.e2e.watching import soon
 
 PATIENCE = 20
 
@@ -112,14 +112,6 @@ def fault(start, upstream):
     return fault
 
 
-def soon(condition):
-    """Wait until it holds, within reason."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.mark.e2e
 @pytest.mark.parametrize("end,code", [(None, 0), (signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_it_serves_until_it_is_told_to_stop(fault, upstream, end, code):
@@ -147,12 +139,12 @@ def test_lines_of_standard_input_are_done_at_once(fault):
     running = fault("--stdin")
     with running.hold() as held:
         running.say("refuse\n")
-        soon(lambda: not running.is_listening())
+        assert soon(lambda: not running.is_listening())
         running.say("explode\nreset\n")
         with pytest.raises(ConnectionResetError):
             held.recv(1)
     running.say("accept\n")
-    soon(running.is_listening)
+    assert soon(running.is_listening)
     running.hold().close()
     running.say("burst")  # the last line needs no end
     done, counters, told = running.end()
@@ -178,12 +170,12 @@ def test_who_does_not_read_what_it_prints_has_a_network_nevertheless(fault):
         fcntl.ioctl(pipe, termios.FIONREAD, waiting)
         return waiting[0] + line > size
 
-    soon(is_full)
+    assert soon(is_full)
     running.say("refuse\n")
     with running.hold() as held:
         running.process.send_signal(signal.SIGTERM)
         assert held.recv(1) == b""
-    soon(lambda: not running.is_listening())
+    assert soon(lambda: not running.is_listening())
     out, err = running.process.communicate(timeout=PATIENCE)
     assert json.loads(out.splitlines()[-1])["counters"]["accepted"] == 1
     assert (running.process.returncode, err) == (0, b"")
@@ -232,7 +224,7 @@ def test_the_network_goes_and_comes_back(fault):
     running.process.stdin.close()
     with running.hold() as held, pytest.raises(ConnectionResetError):
         held.recv(1)
-    soon(running.is_listening)
+    assert soon(running.is_listening)
     running.hold().close()
     done, counters, told = running.end(signal.SIGTERM)
     assert (done.code, done.err, counters["resets"]) == (0, "", 1)

@@ -6,12 +6,14 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
 import httpx
 import pytest
 
+from resilient_sse._client.request import RequestTemplate
 from resilient_sse._core.errors import HandshakeError
 from resilient_sse.cli.exits import Exit
 from resilient_sse.cli.probe.asking import examine
@@ -70,7 +72,7 @@ async def examined(script, step, request=(), **options):
     """Return what a probe finds with a server that always answers so."""
     script.always(step)
     async with script.client() as client:
-        return await examine(client, {"url": URL, **dict(request)}, **options)
+        return await examine(client, RequestTemplate(**{"url": URL, **dict(request)}), **options)
 
 
 def complaints(found):
@@ -120,12 +122,12 @@ def held(due):
     return [part for at in range(0, len(data), 50) for part in (pause(2), data[at : at + 50])]
 
 
-def trickling(due):
+def trickling(due, every=0.03):
     """Have every byte come alone."""
     return [
         part
         for byte in b"".join(event(data, id=name) for name, data in due)
-        for part in (bytes([byte]), pause(0.03))
+        for part in (bytes([byte]), pause(every))
     ]
 
 
@@ -172,6 +174,7 @@ SERVERS = {
         {"buffering": "fail"},
     ),
     "bursts": (serving(shape=at_once), {"buffering": "warn"}),
+    "one burst": (serving(shape=lambda due: [*at_once(due)[:2], pause(1), *written(due[3:])]), {}),
     "silent": (serving(events=(), beats=()), {"buffering": "warn", "heartbeat": "fail"}),
     "no heartbeats": (serving(beats=()), {"heartbeat": "fail"}),
     "slow heartbeats": (serving(beats=(pause(20), comment("ping"))), {"heartbeat": "warn"}),
@@ -190,6 +193,7 @@ SERVERS = {
         {"ids": "fail"},
     ),
     "trickling": (serving(shape=trickling), {"buffering": "warn"}),
+    "trickling at ticks": (serving(shape=partial(trickling, every=0.1)), {"buffering": "warn"}),
     "gzip that is none": (
         serving(headers={"Content-Encoding": "gzip"}),
         {"compression": "fail", "end": "fail"},
@@ -301,7 +305,7 @@ async def test_a_refused_resume(script):
     script.reject(503)
     script.always(serving())
     async with script.client() as client:
-        found = await examine(client, {"url": URL})
+        found = await examine(client, RequestTemplate(url=URL))
     verdict, told = said(found, "resume")
     assert verdict == "fail"
     assert "no answer" in told
@@ -427,7 +431,9 @@ async def test_nginx(anyio_backend):
         ):
 
             async def ask(name):
-                results[name] = await examine(client, {"url": f"http://nginx/{name}"}, seconds=6.0)
+                results[name] = await examine(
+                    client, RequestTemplate(url=f"http://nginx/{name}"), seconds=6.0
+                )
 
             for name in expected:
                 tasks.start_soon(ask, name)
@@ -466,7 +472,7 @@ async def test_hostile_servers(anyio_backend, endless, fails):
 
     with RawServer(send) as server:
         async with httpx.AsyncClient() as client:
-            found = await examine(client, {"url": server.url}, seconds=1.0)
+            found = await examine(client, RequestTemplate(url=server.url), seconds=1.0)
     assert {name for name, verdict in complaints(found).items() if verdict == "fail"} == fails
     assert found.first.size < 2 * 2**20
 
@@ -538,4 +544,4 @@ async def test_redirects_without_end(anyio_backend):
     with running_server(server) as running:
         async with httpx.AsyncClient() as client:
             with pytest.raises(HandshakeError, match="redirect"):
-                await examine(client, {"url": running.url})
+                await examine(client, RequestTemplate(url=running.url))

@@ -8,7 +8,8 @@ import pytest
 
 from resilient_sse.cli import main
 from tests.checkpoints.replaying import replaying
-from tests.relay.copying import until, whole
+from tests.examples.programs import until
+from tests.relay.copying import whole
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,7 @@ def test_one_stream(valkey, start):
     """It copies until SIGTERM or Ctrl-C, and a second run goes on where the log ends (P62)."""
     with replaying() as url:
         for length, number, code in TOLD:
-            command = start("relay", url, "--to", valkey.url, "--stream", "trades", "--batch", "7")
+            command = start("relay", url, "--to", valkey.url, "--stream", "trades")
             until(lambda length=length: valkey.client.xlen("trades") >= length, lambda: "it is copied")
             command.send_signal(number)
             assert command.wait() == code

@@ -190,6 +190,9 @@ WRONG_TYPES = [
     ({"retries": 1}, "use max_retries"),
     ({"cookies": 1}, r"use client=httpx\.AsyncClient"),
     ({"on_error": 1}, "use on_state_change"),
+    ({"initial_retry_delay": 1}, "use backoff"),
+    ({"reconnect_interval": 1}, "use backoff"),
+    ({"error_strategy": 1}, "use classify"),
     ({"last_event_ids": 1}, "use last_event_id$"),
     ({"nonsense": 1}, "no argument 'nonsense'$"),
 ]

@@ -379,6 +379,7 @@ async def test_each_opening_and_closing_is_one_line_in_the_log(script, breaker, 
         ({"failures": 0}, ValueError),
         ({"failures": None}, TypeError),
         ({"reset_after": 0}, ValueError),
+        ({"reset_after": None}, TypeError),
         ({"reset_after": "soon"}, TypeError),
     ],
 )

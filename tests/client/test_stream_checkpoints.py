@@ -196,12 +196,13 @@ async def test_streams_share_a_store_by_their_keys(script):
         URL: (URL, {}),
         f"POST {URL}": (URL, {"method": "post", "json": {"ask": "s3cret"}}),
         "https://host/other": ("https://me:s3cret@host/other?q=s3cret", {}),
+        "http://host:443/stream": ("http://host:443/stream", {}),
         "mailer": (URL, {"checkpoint_key": "mailer"}),
     }
     for number, (url, options) in enumerate(keys.values()):
         script.respond(*numbered(number)).hang()
         await read(script, 1, url=url, checkpoint=store, **options)
-    assert [request.last_event_id for request in script.requests] == [None] * 4
+    assert [request.last_event_id for request in script.requests] == [None] * 5
     stored = {key: position.last_event_id for key, position in store._positions.items()}
     assert stored == {key: str(number) for number, key in enumerate(keys)}
 
@@ -224,6 +225,23 @@ async def test_what_may_change_keeps_the_position(script, caplog, key):
         f"no position is stored under the key {key or URL!r}: {begins}",
         f"the stream goes on behind the position stored under the key {key or URL!r}",
     ]
+
+
+@pytest.mark.parametrize(
+    "former, later",
+    [
+        ("https://host/stream", "HTTPS://HOST:443/stream"),
+        ("http://host:80/stream", "http://host/stream"),
+        ("https://host", "https://host/"),
+    ],
+)
+async def test_a_url_that_is_written_otherwise_keeps_the_position(script, former, later):
+    """The scheme's own port, the case of the host and an empty path make no other stream (P55)."""
+    store = MemoryCheckpoint()
+    for number, url in enumerate((former, later)):
+        script.respond(*numbered(number)).hang()
+        await read(script, 1, url=url, checkpoint=store)
+    assert [request.last_event_id for request in script.requests] == [None, "0"]
 
 
 async def test_events_that_a_filter_holds_back_move_the_position(script, store):

@@ -157,7 +157,7 @@ ENDS = [
     (
         [event("a", id="1")],
         {"method": "POST"},
-        "so the request is sent again; if its answers end so, pass on_eof=",
+        "no until= has matched, so it is a drop; if its answers end so, pass on_eof=",
     ),
 ]
 

@@ -21,6 +21,7 @@ SECTIONS = dict(
 PEERS = [name for name in SECTIONS if "Before" in SECTIONS[name]]
 IMPORTED = {
     "httpx-sse": "httpx_sse",
+    "requests": "requests",
     "sseclient-py": "sseclient",
     "aiohttp-sse-client": "aiohttp_sse_client",
     "launchdarkly-eventsource": "ld_eventsource",
@@ -39,7 +40,7 @@ def answer(peer):
 
 
 def test_each_peer_is_known():
-    """The page has five, and each has both sides."""
+    """Each has both sides."""
     assert sorted(PEERS) == sorted(IMPORTED)
     assert all(SECTIONS[name].count("\nAfter") == 1 for name in PEERS)
 

@@ -12,7 +12,7 @@ import httpx
 import httpx2
 import pytest
 
-from resilient_sse import Reason, ResilientStream
+from resilient_sse import Reason, ResilientStream, RetriesExhaustedError
 from resilient_sse.testing import event
 from tests.client.support import Record
 from tests.e2e.watching import QUICK, eventually
@@ -37,6 +37,7 @@ class Numbers:
         self.sent = defaultdict(int)
         self.is_dead = False  # the first connection: nothing is read or sent, and nothing closed
         self.mute = set()  # paths that send nothing on the first connection
+        self.unanswered = set()  # paths
         self._tls = tls
         self._answers = answers
 
@@ -65,7 +66,7 @@ class Numbers:
                     path = headers[b":path"].decode()
                     cursor = headers.get(b"last-event-id")
                     self.asked.append((peer.number, path, cursor and int(cursor)))
-                    if self._answers or peer.number > 1:
+                    if path not in self.unanswered and (self._answers or peer.number > 1):
                         answer = [(":status", "200"), ("content-type", "text/event-stream")]
                         state.send_headers(happened.stream_id, answer)
                         paths[happened.stream_id] = path, int(cursor or 0)
@@ -179,6 +180,30 @@ async def test_a_connection_that_never_answers_is_left(serve, make_client, recor
     reconnecting = record.changes[1]
     assert reconnecting.attempt == 1
     assert re.search(r"no response headers after \d\.\d s \(stall_timeout\)", str(reconnecting.error))
+
+
+@pytest.mark.parametrize("library", [httpx])
+async def test_an_attempt_without_an_answer_ends_in_time(serve, make_client, record):
+    """P51, 3.3: where the connection carries another stream, which is to go on, only the attempt ends."""
+    site = Numbers()
+    origin = serve(site, unread=True).origin
+    beside = []
+    async with make_client() as client, anyio.create_task_group() as tasks:
+        options = {"client": client, "backoff": QUICK, "max_retries": 1}
+        stream = ResilientStream(f"{origin}/a", stall_timeout=STALL, **options)
+        await anext(stream)
+        other = ResilientStream(f"{origin}/b", on_state_change=record, **options)
+        tasks.start_soon(numbers, other, beside, 10**6)
+        assert await eventually(lambda: len(beside) > 2, within=20)
+        site.unanswered.add("/a")
+        site.mute.add("/a")
+        with pytest.raises(RetriesExhaustedError, match=r"no response headers after [01]\.\d s"):
+            await numbers(stream, [], 10**6)
+        before = len(beside)
+        assert await eventually(lambda: len(beside) > before + 5, within=20)
+        tasks.cancel_scope.cancel()
+    assert {number for number, _, _ in site.asked} == {1}
+    assert record.losses == []
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2])

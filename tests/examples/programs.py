@@ -7,7 +7,6 @@ import os
 import runpy
 import signal
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import resilient_sse.checkpoints  # noqa: F401 - imported once, in the process that the programs are forked from
 import resilient_sse.sync  # noqa: F401
+from tests.e2e.watching import soon
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -23,10 +23,7 @@ PATIENCE = 60.0
 
 def until(holds: Callable[[], Any], what: Callable[[], str]) -> None:
     """Wait until something holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, f"it does not come to it that {what()}"
-        time.sleep(0.01)
+    assert soon(holds, within=PATIENCE), f"it does not come to it that {what()}"
 
 
 class Program:

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from resilient_sse import ResilientStream
+from resilient_sse import ResilientStream, sync
 from resilient_sse.monitoring.console import Console
 from resilient_sse.monitoring.prometheus_rules import prometheus_rules
 from resilient_sse.monitoring.readiness import readiness
@@ -25,6 +25,7 @@ REFUSED = [
     *((TypeError, "at_least must be", partial(readiness, at_least=wrong)) for wrong in (1.5, "1", True)),
     *((TypeError, A_STREAM, partial(readiness, wrong)) for wrong in (["list"], "x", None)),
     *((TypeError, A_STREAM, partial(readiness, {"a": wrong})) for wrong in ("x", ResilientStream, None)),
+    (TypeError, "health", partial(readiness, sync.ResilientStream("https://host/"))),
     *((TypeError, A_PLACE, partial(Console, wrong)) for wrong in (3.5, b"x", True, [])),
     *((ValueError, A_PLACE, partial(Console, wrong)) for wrong in ("", 65_536)),
     (TypeError, "name must be a text, such as 'prices', not 3", partial(Console().named, 3)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,15 +84,6 @@ def whole(client: redis.Redis, name: str) -> int:
     found = [(int(fields[b"ordinal"]), int(fields[b"data"])) for _, fields in entries]
     assert found == [(number, number) for number in range(1, len(found) + 1)], name
     return len(found)
-
-
-def until(holds: Callable[[], Any], what: Callable[[], str]) -> None:
-    """Wait until something holds."""
-    for _ in range(3000):
-        if holds():
-            return
-        time.sleep(0.02)
-    pytest.fail(f"it does not come to it that {what()}")
 
 
 async def eventually(holds: Callable[[], Any], what: str) -> None:

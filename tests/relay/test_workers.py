@@ -21,7 +21,8 @@ from resilient_sse.relay import RelayError, Worker
 from resilient_sse.testing import Script, event
 from tests.checkpoints.consumer import PROCESSES
 from tests.checkpoints.replaying import replaying
-from tests.relay.copying import eventually, until
+from tests.examples.programs import until
+from tests.relay.copying import eventually
 from tests.relay.working import GROUP, Process, Shift, faults, gaps, lengths, shares, streams
 from tests.testing.server import valkey as real
 from tests.testing.server.valkey import Server
@@ -295,7 +296,7 @@ async def test_a_worker_stops_and_another_goes_on(valkey, shift):
 
 
 async def test_a_cancelled_worker_hands_over(valkey, shift):
-    """It is as if it had been stopped."""
+    """It is as if it had been stopped: it runs no more."""
     worker = few(shift)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(worker.run)
@@ -303,6 +304,8 @@ async def test_a_cancelled_worker_hands_over(valkey, shift):
         tasks.cancel_scope.cancel()
     assert shares(valkey.client) == {}
     assert valkey.client.scard(f"{GROUP}:free") == 3
+    with pytest.raises(RuntimeError, match="a worker runs once; make another"):
+        await worker.run()
 
 
 async def test_a_bell_that_nobody_hears(valkey, shift):

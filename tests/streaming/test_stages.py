@@ -70,6 +70,21 @@ async def test_both_drivers_mean_the_same():
     assert [status for *_, status in summary(memory)["request"]] == [200, 503, 200, 200]
 
 
+async def test_who_connects_in_the_dark_hears_nothing():
+    """Until it is over, as with the proxy."""
+
+    async def dark(play):
+        async with play.scene() as scene:
+            await scene.stage.black_hole()
+            stream = scene.follow("a")
+            await anyio.sleep(5)
+            assert not connected(stream)
+            await scene.stage.flow()
+            await scene.connected()
+
+    await play(Scenario(key="dark", name="dark", promise="", play=dark), VirtualDriver(1))
+
+
 async def test_a_run_that_lasts_too_long():
     """It is broken off, and its log says so: no run hangs."""
 

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -19,6 +20,7 @@ import pytest
 from resilient_sse import Backoff, CheckpointError, DecodeError, RetriesExhaustedError, StreamState
 from resilient_sse import ResilientStream as AsyncStream
 from resilient_sse.checkpoints import MemoryCheckpoint
+from resilient_sse.monitoring.console import Console
 from resilient_sse.sync import ResilientStream
 from resilient_sse.sync import stream as sync_stream
 from tests.e2e.raw_server import EVENT_STREAM, Peer, RawServer
@@ -99,7 +101,40 @@ def test_positions_and_figures_are_those_of_the_thread(server):
         for number in range(1, 101):
             event = next(stream)
             assert event.data == stream.last_event_id == str(number)
-            assert stream.stats.delivered == number
+            assert stream.stats.delivered == stream.stats.received == number
+
+
+def test_figures_hold_while_other_threads_read_them(server):
+    """They add up, never go back, and tell of nothing that the program has not got (P33, P60)."""
+    got, faults, over = 0, set(), threading.Event()
+
+    def watch():
+        before = 0
+        while not over.is_set():
+            stats, last_event_id = stream.stats, int(stream.last_event_id or 0)
+            if stats.received != stats.delivered:
+                faults.add("they do not add up")
+            if stats.delivered < before:
+                faults.add("they go back")
+            if max(stats.delivered, last_event_id) > got + 1:
+                faults.add("they are ahead")
+            before = stats.delivered
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    watches = [threading.Thread(target=watch) for _ in range(2)]
+    try:
+        with ResilientStream(f"{server.origin}/20000/204", backoff=SOON) as stream:
+            for thread in watches:
+                thread.start()
+            for event in stream:
+                got = int(event.data)
+    finally:
+        over.set()
+        sys.setswitchinterval(before)
+        for thread in watches:
+            thread.join(10)
+    assert (got, faults) == (20000, set())
 
 
 def test_callbacks_run_in_the_thread_that_consumes(server):
@@ -191,6 +226,13 @@ def test_coroutine_functions_are_refused(name):
         ResilientStream("http://127.0.0.1/").on_gap(function)
 
 
+@pytest.mark.parametrize("observer", [Console(), Console().named("prices")])
+def test_a_console_is_refused(observer):
+    """It belongs into the event loop of its streams, and the one of these nobody has."""
+    with pytest.raises(TypeError, match=r"^observers: a Console is for the async stream"):
+        ResilientStream("https://host/stream", observers=[observer])
+
+
 def test_giving_up():
     """Errors come out of the loop, or of the constructor."""
     with pytest.raises(ValueError, match="stall_timeout"):
@@ -242,6 +284,37 @@ def test_two_threads_cannot_iterate_at_once(server):
         next(stream)
     stream.close()
     thread.join(10)
+
+
+def test_two_threads_that_iterate_at_once_are_told_so():
+    """What a thread has waited for, and another has taken, is no end of the stream (P33)."""
+    ends: list[str] = []
+
+    def drip(peer: Peer) -> None:
+        peer.head(EVENT_STREAM)
+        for number in range(300):
+            peer.send(b"data: %d\n\n" % number)
+            time.sleep(0.0005)
+        peer.hold()
+
+    def consume() -> None:
+        while not ends:
+            try:
+                for _ in stream:
+                    pass
+                ends.append(stream.state.value)
+            except RuntimeError:
+                time.sleep(0)
+
+    with RawServer(drip) as server, ResilientStream(server.origin) as stream:
+        threads = [threading.Thread(target=consume) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        assert soon(lambda: ends or stream.stats.delivered == 300)
+        stream.close()
+        for thread in threads:
+            thread.join(10)
+    assert set(ends) == {"closed"}
 
 
 def test_positions_are_committed(server):
@@ -583,6 +656,46 @@ def test_a_daemon_thread_when_the_program_ends(server):
     """
     process = run_program(program, f"{server.origin}/1/hold")
     assert process.communicate(timeout=20) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "when, what",
+    [("ending", "next(stream)"), ("ended", "next(stream)"), ("ended", "stream.stats, stream.health()")],
+)
+def test_a_daemon_thread_that_goes_on_when_the_program_ends(when, what):
+    """Whatever it asks for while the event loop ends, or afterwards, nothing is said."""
+    program = f"""
+        import asyncio, atexit, sys, threading, time, warnings
+        warnings.simplefilter("ignore", ResourceWarning)
+        begun, ending, ended = threading.Event(), threading.Event(), threading.Event()
+        atexit.register(time.sleep, 0.2)  # time to complain
+        atexit.register(ended.set)
+        from resilient_sse.checkpoints import MemoryCheckpoint
+        from resilient_sse.sync import ResilientStream
+
+        class Slow(MemoryCheckpoint):
+            async def load(self, key):
+                try:
+                    begun.set()
+                    await asyncio.sleep(60)
+                finally:
+                    ending.set()
+                    await asyncio.sleep(0.2)
+
+        def goes_on():
+            {when}.wait()
+            {what}
+
+        url = sys.argv[1]
+        slow, stream = ResilientStream(url, checkpoint=Slow()), ResilientStream(url, stall_timeout=None)
+        threading.Thread(target=next, args=[slow], daemon=True).start()
+        threading.Thread(target=goes_on, daemon=True).start()
+        assert begun.wait(10)
+    """
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        process = run_program(program, f"http://127.0.0.1:{port}/")
+        assert process.communicate(timeout=20) == ("", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

@@ -19,6 +19,7 @@ import httpx
 from anyio.lowlevel import checkpoint
 
 from resilient_sse._client.backends import running
+from resilient_sse._client.log import DEFAULT_PORTS
 from resilient_sse._client.transport.body import body_of
 from resilient_sse._client.transport.sockets import Address, connect
 from resilient_sse._core.errors import ConnectionLostError
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
     from resilient_sse._client.transport.body import Body
     from resilient_sse._client.transport.sockets import Socket
-
-DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-"""By the schemes there are."""
 
 MAX_PORT: Final = 65535
 

@@ -16,11 +16,12 @@ from rich.text import Text
 
 from resilient_sse.cli.demo.scenario import REPLY, WORDS, demo_scenario
 from resilient_sse.cli.exits import at_sigterm
-from resilient_sse.cli.output import counted, show
+from resilient_sse.cli.output import show
 from resilient_sse.testing.report import Judged
 from resilient_sse.testing.scenarios import Entry, Follower, Run, RunLog, play
 from resilient_sse.testing.scenarios.gates import written
 from resilient_sse.testing.scenarios.real import RealDriver
+from resilient_sse.testing.wire import counted
 
 _Row: TypeAlias = tuple[float, str, str, str]
 """When, who, what, and in which style."""

@@ -67,7 +67,8 @@ def probe(
     from resilient_sse.cli.probe.checks import check_all
 
     client = client_of(**{name: given.pop(name) for name in NETWORK})
-    request: dict[str, Any] = {"url": url, **request_of(method, headers, data)}
+    with checked():
+        template = RequestTemplate(url=url, **request_of(method, headers, data))
     masked = _mask(url, headers, given["auth"])
 
     def tell(what: str) -> None:
@@ -76,10 +77,8 @@ def probe(
 
     async def run() -> Findings:
         async with client:
-            return await examine(client, request, seconds=timeout, tell=tell, **given)
+            return await examine(client, template, seconds=timeout, tell=tell, **given)
 
-    with checked():
-        RequestTemplate(**request)  # for its complaints
     found = anyio.run(run)
     checks = [check._replace(found=masked(check.found)) for check in check_all(found)]
     figures = _figures(found, masked)

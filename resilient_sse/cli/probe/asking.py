@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -95,7 +95,7 @@ class Findings:
 
 async def examine(
     client: httpx.AsyncClient,
-    asked: dict[str, Any],
+    template: RequestTemplate,
     *,
     auth: tuple[str, str] | None = None,
     connect_timeout: float | None = 10.0,
@@ -107,10 +107,9 @@ async def examine(
     """
     Ask for a stream, to resume it, and to compress it; return what came of it, *seconds* later at the latest.
 
-    *asked* are the arguments of a `RequestTemplate`; a request that may do something is sent *again* only if that
-    is so.  *tell* is told what is waited for.  A `ResilientSSEError` says that there is no answer at all.
+    A request that may do something is sent *again* only if that is so.  *tell* is told what is waited for.  A
+    `ResilientSSEError` says that there is no answer at all.
     """
-    template = RequestTemplate(**asked)
     limits = {**dict.fromkeys(("connect", "write", "pool"), connect_timeout), "read": None}
     options: dict[str, Any] = {"extensions": {"timeout": limits}}
     if credentials := auth or template.userinfo:
@@ -130,7 +129,7 @@ async def examine(
     known = first.events
     for way in ways_of(first, method=found.method, param=resume_param):
         try:
-            resuming = RequestTemplate(**asked, resume=way.dialect.get("resume"))
+            resuming = replace(template, resume=way.dialect.get("resume"))
             following = await resuming.prepare(way.position, answer)
         except HandshakeError as error:  # what the server has named is no address
             found.way, found.outcome = found.way or way, found.outcome or (FAIL, str(error))

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from resilient_sse.cli.output import counted
 from resilient_sse.cli.probe.seen import Item, Seen
+from resilient_sse.testing.wire import counted
 
 if TYPE_CHECKING:
     from resilient_sse.cli.probe.asking import Findings

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from resilient_sse._core.events import Comment
 from resilient_sse._core.outage import is_event_stream
 from resilient_sse._core.parser import Block, Parser
-from resilient_sse.cli.output import counted
+from resilient_sse.testing.wire import counted
 
 _HEARTBEATS: Final = frozenset({"heartbeat", "ping", "keepalive", "keep-alive", "keep_alive"})
 # A server that sends without end is listened to up to here: twice what one event may have.

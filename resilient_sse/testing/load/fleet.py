@@ -177,9 +177,7 @@ class Fleet:
                         follower.complete = True
                         break
         except Exception as error:  # noqa: BLE001 - one crash must not end the run: it is counted, and fails it
-            # A plan has no limit of an event's size to raise.
-            told = str(error).partition("; raise max_event_bytes")[0]
-            follower.failure = f"{type(error).__name__}: {told}"
+            follower.failure = f"{type(error).__name__}: {error}"
             self.crashes += not isinstance(error, ResilientSSEError)
         finally:
             follower.stats = stream.stats

@@ -81,7 +81,7 @@ class Follower:
 
     async def run(self) -> None:
         """Follow the stream to its end, whichever that is."""
-        error: str | None = None
+        error: str | None = "unfinished"
         try:
             async with self._stream as stream:
                 async for event in stream:
@@ -95,6 +95,7 @@ class Follower:
                         connection=event.connection,
                     )
                     self._wake()
+            error = None
         except ResilientSSEError as failure:
             error = type(failure).__name__
         finally:

@@ -147,6 +147,7 @@ class ReferenceServer:
         self.on_open: list[Callable[[str], None]] = []
         """Are told the user of each stream that is opened, in the server's loop."""
         self.accepting: bool = True
+        self.running: bool = False
         self.page = page
         self.buffer = buffer
         self.retry = retry
@@ -154,7 +155,7 @@ class ReferenceServer:
         self._heartbeat = heartbeat
         self._heartbeat_ids = heartbeat_ids
         self._rate_limit = rate_limit
-        self._admitted: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._admitted: dict[str, deque[float]] = {}
         self._readers: defaultdict[str, set[Reader]] = defaultdict(set)
         self._since_done: Counter[str] = Counter()
         self._tasks: dict[str | None, asyncio.Task[None]] = {}
@@ -243,6 +244,11 @@ class ReferenceServer:
         for reader in self._everyone():
             reader.break_off()
 
+    def check_idle(self) -> None:
+        """Raise `RuntimeError` if it runs: it lives in one event loop."""
+        if self.running:
+            raise RuntimeError("this ReferenceServer runs already; make another")
+
     def forget(self, reader: Reader) -> None:
         """Send no more to a reader; harmless when done before."""
         readers = self._readers[reader.user]
@@ -304,7 +310,7 @@ class ReferenceServer:
         if not self.accepting:
             return _refusal(503, "the server is shutting down", _RETRY_LATER)
         limit = self._rate_limit
-        if limit is not None and (wait := limit.wait(self._admitted[record.user], record.at)):
+        if limit is not None and (wait := limit.wait(self._admitted, record.user, record.at)):
             self.counters.rate_limited += 1
             return _refusal(429, f"too many streams opened for this user; come back in {wait} s", str(wait))
         if request.method == "HEAD":  # Starlette gives every GET route this one, too
@@ -385,10 +391,12 @@ class ReferenceServer:
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
-        self.accepting = True
+        self.check_idle()
+        self.running = self.accepting = True
         try:
             yield
         finally:
+            self.running = False
             tasks = list(self._tasks.values())
             self._tasks.clear()
             for task in tasks:

@@ -44,21 +44,12 @@ def payloads(count: int = 50, *, size: int = 100, seed: int = 0) -> list[str]:
     return [payload(number, size=size, seed=seed) for number in range(1, count + 1)]
 
 
-def publish_to_each(
-    server: ReferenceServer,
-    count: int,
-    *,
-    rate: float = 1.0,
-    users: int = 1,
-    size: int = 100,
-    complete: bool = False,
-) -> None:
+def publish_to_each(server: ReferenceServer, count: int, *, rate: float, users: int, complete: bool) -> None:
     """
     Publish *count* payloads, *rate* a second, to each of the first *users*, from when they come.
 
-    *complete* publishes the completion event after them; errors as of `payload`.
+    *complete* publishes the completion event after them.
     """
-    payload(count, size=size)
     served: set[str] = set()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -68,7 +59,7 @@ def publish_to_each(
         for number in range(1, count + 1):
             # Due times are counted from the start, so that the rate holds over any length.
             await asyncio.sleep(max(started + number / rate - loop.time(), 0))
-            await server.publish(payload(number, size=size), event=EVENT_TYPE, user_id=user)
+            await server.publish(payload(number), event=EVENT_TYPE, user_id=user)
         if complete:
             await server.complete(user)
 

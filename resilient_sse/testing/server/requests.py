@@ -75,18 +75,24 @@ class RateLimit:
         check_whole("requests", self.requests, least=1)
         check_seconds("per", self.per)
 
-    def wait(self, admitted: deque[float], now: float) -> int:
+    def wait(self, admitted: dict[str, deque[float]], user: str, now: float) -> int:
         """
-        Admit a request at *now* and return 0, or return for how many whole seconds to wait.
+        Admit a request of *user* at *now* and return 0, or return for how many whole seconds to wait.
 
-        *admitted* is when the user's last ones were.  The window slides: no two windows' worth may come at once.
+        *admitted* is when the last ones of each user were, who came last at the end; a user who has not come for
+        long is forgotten.  The window slides: no two windows' worth may come at once.
         """
-        while admitted and now - admitted[0] >= self.per:
-            admitted.popleft()
-        if len(admitted) == self.requests:
+        while admitted and now - next(iter(admitted.values()))[-1] >= self.per:
+            del admitted[next(iter(admitted))]
+        times = admitted.get(user) or deque[float]()
+        while times and now - times[0] >= self.per:
+            times.popleft()
+        if len(times) == self.requests:
             # Rounded up: a client that waits as told must find the door open.
-            return max(math.ceil(admitted[0] + self.per - now), 1)
-        admitted.append(now)
+            return max(math.ceil(times[0] + self.per - now), 1)
+        times.append(now)
+        admitted.pop(user, None)
+        admitted[user] = times
         return 0
 
 

@@ -35,6 +35,7 @@ class RunningServer:
 
     def __init__(self, server: ReferenceServer, host: str = "127.0.0.1", port: int = 0) -> None:
         check("server", server, ReferenceServer, "a ReferenceServer, such as ReferenceServer(start='first')")
+        server.check_idle()
         self.server = server
         self.host = host
         self._stack = ExitStack()
@@ -161,7 +162,7 @@ class RunningServer:
 
 @contextmanager
 def serving(server: ReferenceServer, *, host: str = "127.0.0.1", port: int = 0) -> Generator[RunningServer]:
-    """Run a server in a thread for a block; port 0 is a free one, and `OSError` says what is wrong."""
+    """Run a server in a thread for a block; port 0 is free; `OSError` and `RuntimeError` say what is wrong."""
     running = RunningServer(server, host, port)
     try:
         yield running

@@ -9,17 +9,14 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import anyio
 from anyio import to_thread
 
 from resilient_sse.checkpoints.redis_server import check_options, redis_py, text
-from resilient_sse.testing.checks import check_whole, shown
+from resilient_sse.testing.checks import check, check_whole
 from resilient_sse.testing.wire import event as wire_event
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
 
 class StoreError(Exception):
@@ -269,12 +266,12 @@ class RedisStore(_Store):
     A store in Redis or Valkey: one Redis stream for each of ours; all keys begin with *prefix*.
 
     Server processes that share it deliver each other's events at once: each listens on a channel.  *url* says
-    where it is, `redis://...`, or is a client of redis-py's asyncio kind, which stays yours to close.
+    where it is, `redis://HOST:PORT/DB`.
     """
 
     def __init__(
         self,
-        url: str | Redis,
+        url: str,
         *,
         first_id: int = 1,
         history: int | None = None,
@@ -282,24 +279,18 @@ class RedisStore(_Store):
     ) -> None:
         super().__init__(first_id, history)
         redis = redis_py("RedisStore")
-        if not isinstance(url, str | redis.asyncio.Redis):
-            raise TypeError(
-                f"url must be redis://HOST:PORT/DB or a client of redis.asyncio, not {shown(url)}"
-            )
+        check("url", url, str, "a string such as redis://HOST:PORT/DB")
         self._failures: tuple[type[Exception], ...] = (redis.RedisError, OSError)
-        self._url = url if isinstance(url, str) else None
+        # The usual pool fails when all its connections are busy; this one waits.
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=_WAIT_SECONDS,
+            socket_connect_timeout=_CONNECT_SECONDS,
+        )
+        check_options(pool)
         # Its methods are typed for sync and async at once, and say next to nothing.
-        self._client: Any = url
-        if isinstance(url, str):
-            # The usual pool fails when all its connections are busy; this one waits.
-            pool = redis.asyncio.BlockingConnectionPool.from_url(
-                url,
-                max_connections=_CONNECTIONS,
-                timeout=_WAIT_SECONDS,
-                socket_connect_timeout=_CONNECT_SECONDS,
-            )
-            check_options(pool)
-            self._client = redis.asyncio.Redis.from_pool(pool)
+        self._client: Any = redis.asyncio.Redis.from_pool(pool)
         self._prefix = prefix
         self._channel = f"{prefix}:stored"
 
@@ -343,8 +334,7 @@ class RedisStore(_Store):
                 await anyio.sleep(_RETRY_SECONDS)
 
     async def aclose(self) -> None:
-        if self._url is not None:
-            await self._client.aclose()
+        await self._client.aclose()
 
     def _events(self, stream: str) -> str:
         return f"{self._prefix}:{{{stream}}}:events"

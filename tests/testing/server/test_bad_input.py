@@ -42,7 +42,7 @@ TYPE_ERRORS = [
     (lambda: ReferenceServer(overlap=True), "^overlap must be a whole number"),
     (lambda: ReferenceServer(gzip="no"), "^gzip must be True or False, not 'no'"),
     (lambda: RateLimit("a", 1), "^requests must be a whole number, at least 1, not 'a'"),
-    (lambda: RedisStore(redis.Redis()), "^url must be redis://HOST:PORT/DB or a client of redis"),
+    (lambda: RedisStore(redis.Redis()), "^url must be a string such as redis://HOST:PORT/DB, not <redis"),
     (lambda: Faults([Status(503)]), r"^a fault must be .*; give faults one by one"),
     (lambda: Faults(Bom), r"^a fault must be .*; put parentheses behind it: Bom\(\.\.\.\)"),
     (lambda: Faults(then=5), r"^then must be one such as Status\(503\), or None, not 5$"),

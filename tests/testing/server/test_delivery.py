@@ -27,6 +27,7 @@ from resilient_sse.testing.server import (
     RateLimit,
     RedisStore,
     ReferenceServer,
+    RunningServer,
     StoreError,
     payloads,
     serving,
@@ -390,6 +391,15 @@ def test_a_user_who_asks_too_often(start, listen):
     assert listen(running.url, user_id="bob").status == 200
 
 
+def test_users_who_come_no_more_are_forgotten():
+    """R195: a server whose users change does not grow for ever, also if one of them comes again and again."""
+    limit, admitted = RateLimit(2, per=10.0), {}
+    for second in range(100):
+        assert limit.wait(admitted, str(second), second) == 0
+        assert limit.wait(admitted, "ada", second) == 0 or second % 10 > 1
+    assert len(admitted) == 11
+
+
 # --- The end
 
 
@@ -440,16 +450,21 @@ def test_restarts_that_cannot_be_and_restarts_at_once(start):
     assert not refuses(running.port)
 
 
-def test_the_port_is_taken(start):
-    """Bad input: the error names the fix, and nothing is left behind."""
+def test_a_server_runs_once_at_a_time(start, listen):
+    """Bad input: it lives in one event loop, and a second one is refused; what runs goes on."""
     running = start()
-    before = threading.active_count()
-    with (
-        pytest.raises(OSError, match=r"cannot be used .*; choose another, or 0"),
-        serving(ReferenceServer(), port=running.port),
-    ):
-        pass
-    assert threading.active_count() == before
+    heard = listen(running.url)
+    own_server = running.server.app.router.lifespan_context(
+        running.server.app
+    )  # as one of the user's enters it
+    for begin in (lambda: RunningServer(running.server), lambda: running.call(own_server.__aenter__())):
+        with pytest.raises(RuntimeError, match="this ReferenceServer runs already; make another"):
+            begin()
+    running.publish("x")
+    assert heard.ids(1) == [1]
+    running.stop()
+    with serving(running.server) as again:
+        assert again.publish("y") == 2
 
 
 async def test_for_async_code():
