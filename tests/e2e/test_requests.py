@@ -126,6 +126,7 @@ def ask_for_credentials(peer):
 DEAD = {
     "refused": ("127.0.0.1:1", "connection refused"),
     "no-such-host": ("nowhere.invalid:3128", "no such host|cannot be looked up"),
+    "no-port": ("Nowhere.invalid", "no such host|cannot be looked up"),
 }
 
 
@@ -145,7 +146,8 @@ async def test_a_dead_proxy_is_named(monkeypatch, dead, scheme, injected):
         )
         with pytest.raises(RetriesExhaustedError, match=words) as caught:
             await anext(stream)
-    assert f"over the proxy {where} ({setting}): " in str(caught.value)
+    named = where.lower() if ":" in where else f"{where.lower()}:80"
+    assert f"over the proxy {named} ({setting}): " in str(caught.value)
 
 
 @pytest.mark.own

@@ -156,7 +156,7 @@ def proxy_of(client: AnyClient, url: httpx.URL) -> str:
     settings = [
         name
         for name, value in os.environ.items()
-        if name.upper() in PROXY_SETTINGS and host in value and str(port) in value
+        if name.upper() in PROXY_SETTINGS and host in value.lower() and str(proxy.port or "") in value
     ]
     return f"{host}:{port} ({', '.join(sorted(settings)) or 'client='})"
 
