@@ -67,7 +67,7 @@ async def test_the_default_registry_is_used(script):
     assert REGISTRY.get_sample_value("sse_streams_started_total") == before + 1
 
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # by Python 3.15, of our own threads, too
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.15 has it
 def test_a_fork_counts_for_itself(metrics, shown):
     """The child inherits the memory of the parent, not its figures; nor a lock that a scrape holds."""
     kept = metrics.attach(StreamStats(started_at=0.0, delivered=3), URL)
