@@ -6,13 +6,13 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from threading import RLock
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import anyio
 
 from resilient_sse._client.backends import running
+from resilient_sse._client.locks import BRIEFLY
 from resilient_sse._client.log import logger, origin
 from resilient_sse._core.checks import check_count, check_seconds
 from resilient_sse._core.outage import is_of_the_server
@@ -60,22 +60,21 @@ class CircuitBreaker:
         check_seconds("reset_after", reset_after, positive=True, optional=False)
         self._failures = failures
         self._reset_after = reset_after
-        self._lock = RLock()  # a stream that is collected while this thread holds it leaves, too
         self._circuits: dict[str, _Circuit] = {}  # 0.2 KiB for each origin that a stream has led to
         self._offsets: WeakKeyDictionary[object, float] = WeakKeyDictionary()
 
     @property
     def states(self) -> dict[str, CircuitState]:
         """A copy of the state of each origin that streams have led to, such as `https://host:443`."""
-        with self._lock:
+        with BRIEFLY:
             now = self._now()
             return {where: circuit.state(now) for where, circuit in self._circuits.items()}
 
     def _guard(self, url: str, random: Callable[[], float]) -> Guard:
         where = origin(url)
-        with self._lock:
+        with BRIEFLY:
             circuit = self._circuits.setdefault(where, _Circuit(where, self._failures, self._reset_after))
-        return Guard(circuit, self._lock, self._now, random)
+        return Guard(circuit, self._now, random)
 
     def _now(self) -> float:
         """Return the time on one clock for all event loops, whose own may differ, as trio's do."""
@@ -134,7 +133,6 @@ class Guard:
     """One stream's way through a circuit."""
 
     circuit: _Circuit
-    lock: RLock
     clock: Callable[[], float]
     random: Callable[[], float]
     unproven: bool = False
@@ -185,7 +183,7 @@ class Guard:
     def _held(self) -> Generator[tuple[_Circuit, float]]:
         """Hold the lock, and tell the log behind it if the circuit has opened or closed."""
         circuit = self.circuit
-        with self.lock:
+        with BRIEFLY:
             now = self.clock()
             yield circuit, now
             told, circuit.told = circuit.told, circuit.state(now) is not CircuitState.CLOSED

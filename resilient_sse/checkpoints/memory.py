@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-
+from resilient_sse._client.locks import BRIEFLY
 from resilient_sse._core.errors import moved
 from resilient_sse._core.ports import Checkpoint
 
 __all__ = ["MemoryCheckpoint"]
-
-_saving = threading.Lock()  # one for all: a store can be copied, and pickled
 
 
 class MemoryCheckpoint:
@@ -34,7 +31,7 @@ class MemoryCheckpoint:
         Raises:
             CheckpointError: Another consumer has saved in between.
         """
-        with _saving:
+        with BRIEFLY:
             present = self._positions.get(key)
             if present != expected:
                 raise moved(key)

@@ -25,6 +25,7 @@ from itertools import product
 from operator import attrgetter
 from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
 
+from resilient_sse._client.locks import free_in_forks
 from resilient_sse._core.errors import ResilientSSEError
 from resilient_sse._core.events import Gap, ServerSentEvent
 from resilient_sse._core.outage import reason_of
@@ -290,7 +291,7 @@ def _add(some: dict[Key, float], more: Iterable[tuple[Key, float]]) -> None:
 
 
 FiguresT = TypeVar("FiguresT", bound=Figures)
-_sharing: Final = threading.Lock()
+_sharing: Final = free_in_forks()
 
 
 class Exporter(Generic[FiguresT]):

@@ -10,13 +10,13 @@ once a second in its multi-process mode, where each value lies in a file of the 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
+from resilient_sse._client.locks import free_in_forks
 from resilient_sse._core.checks import check
 from resilient_sse.metrics.catalogue import (
     METRICS,
@@ -52,13 +52,8 @@ MULTIPROCESS = ValueClass is not MutexValue
 
 _HISTOGRAMS: Final = tuple(metric for metric in METRICS if metric.kind is Kind.HISTOGRAM)
 
-# Nobody feeds during a fork: prometheus-client has a lock of its own, which a child would find held for ever by a
-# thread that it has not got.
-_writing: Final = threading.Lock()
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(
-        before=_writing.acquire, after_in_parent=_writing.release, after_in_child=_writing.release
-    )
+# Nobody feeds during a fork: prometheus-client has a lock of its own.
+_writing: Final = free_in_forks()
 
 
 class _Shown(Feeder, Collector):

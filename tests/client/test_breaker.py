@@ -3,7 +3,10 @@
 import gc
 import logging
 import math
+import os
+import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -406,6 +409,31 @@ def test_it_outlives_an_event_loop(monkeypatch):
         waited = run_in_virtual_time(waits, Script(), breaker, backend=backend)
         assert 31 <= waited <= 34  # opened a second ago
         run_in_virtual_time(opens, backend=backend)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_while_a_thread_uses_it(monkeypatch):
+    """The child can use it, too: no lock stays held there by a thread that it has not got."""
+    inside, breaker = threading.Event(), CircuitBreaker()
+
+    def monotonic() -> float:
+        if threading.current_thread() is thread:
+            inside.set()
+            time.sleep(0.2)
+        return 5.0
+
+    monkeypatch.setattr(shell, "time", SimpleNamespace(monotonic=monotonic))
+    thread = threading.Thread(target=lambda: breaker.states)
+    thread.start()
+    assert inside.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(5)  # a child that hangs is killed, and seen
+        os._exit(breaker.states != {})
+    thread.join(10)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_threads_share_one():

@@ -29,6 +29,8 @@ from tests.client.support import URL, drain, make, numbered, take
 from tests.metrics.torment import settle
 
 ROOT = Path(__file__).parents[2]
+QUIET = ("-W", "error", "-W", "ignore::ResourceWarning", "-W", "ignore:This process:DeprecationWarning")
+"""Warnings are errors, but for streams left open, and for a fork beside threads, of which Python 3.15 warns."""
 NEVER = 3600.0
 """An interval that is longer than any test: what is sent is sent by `flush`."""
 
@@ -356,7 +358,7 @@ if job == "fork":
 @pytest.mark.parametrize("job, delivered", [("block", 0), ("fork", 6)])
 def test_the_end_of_a_process(agent, job, delivered):
     """What is left is sent, by parents and children each their own; a client that blocks is given two seconds."""
-    run = [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", "-c", JOB, job, str(agent.port)]
+    run = [sys.executable, *QUIET, "-c", JOB, job, str(agent.port)]
     began = time.monotonic()
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     took = time.monotonic() - began

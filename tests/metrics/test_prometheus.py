@@ -3,6 +3,8 @@
 import os
 import signal
 import subprocess
+import threading
+import time
 
 import pytest
 from prometheus_client import generate_latest
@@ -67,6 +69,7 @@ async def test_the_default_registry_is_used(script):
     assert REGISTRY.get_sample_value("sse_streams_started_total") == before + 1
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.15 has it
 def test_a_fork_counts_for_itself(metrics, shown):
     """The child inherits the memory of the parent, not its figures; nor a lock that a scrape holds."""
     kept = metrics.attach(StreamStats(started_at=0.0, delivered=3), URL)
@@ -81,6 +84,30 @@ def test_a_fork_counts_for_itself(metrics, shown):
             os._exit([shown(name) for name in FORKED] != [7, 1, 0] or own is None)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert [shown(name) for name in FORKED] == [3, 1, 1]
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_while_a_thread_makes_an_exporter():
+    """The child can make one, too."""
+    inside = threading.Event()
+
+    class Slow(CollectorRegistry):
+        def register(self, collector):
+            inside.set()
+            time.sleep(0.2)
+            super().register(collector)
+
+    thread = threading.Thread(target=PrometheusMetrics, args=[Slow()])
+    thread.start()
+    assert inside.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(5)  # a child that hangs is killed, and seen
+        PrometheusMetrics(CollectorRegistry())
+        os._exit(0)
+    thread.join(10)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 FORKED = ("sse_client_events_delivered_total", "sse_streams_started_total", "sse_reconnect_time_ms_count")

@@ -15,8 +15,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from resilient_sse.metrics.catalogue import RECENT_EXPECTED_EVENTS, RECENT_EXPECTED_EVENTS_RECEIVED
 from resilient_sse.metrics.prometheus import merged_registry
 
-QUIET = ("-W", "error", "-W", "ignore::ResourceWarning")
-"""Warnings are errors, but for the files that prometheus-client never closes."""
+QUIET = ("-W", "error", "-W", "ignore::ResourceWarning", "-W", "ignore:This process:DeprecationWarning")
+"""Warnings are errors, but for the files that prometheus-client never closes, and for a fork beside threads."""
 
 pytestmark = pytest.mark.e2e
 
