@@ -155,12 +155,19 @@ class SQLCheckpoint:
         return f"<SQLCheckpoint {self._table}>"
 
     async def _load(self, connection: Any, key: str) -> Checkpoint | None:  # noqa: ANN401
-        sql = f"SELECT last_event_id, version FROM {self._table} WHERE consumer = :key"  # noqa: S608 - a checked name
+        sql = f"SELECT last_event_id, version, consumer FROM {self._table} WHERE consumer = :key"  # noqa: S608 - a checked name
         row = await _maybe((await self._execute(connection, sql, {"key": key})).fetchone())
         if row is None:
             return None
         # Dictionaries are the rows of psycopg's dict_row, for one.
-        return Checkpoint(*(row.values() if hasattr(row, "values") else row))
+        last_event_id, version, found = row.values() if hasattr(row, "values") else row
+        if found not in (key, key.encode()):
+            raise CheckpointError(
+                f"the table {self._table!r} takes this key and {found!r} for the same:"
+                " give the column consumer a binary collation, in MySQL utf8mb4_bin",
+                key=key,
+            )
+        return Checkpoint(last_event_id, version)
 
     async def _save(
         self,
@@ -318,7 +325,8 @@ def _style_of(connection: object) -> str:
         if style is not None:
             return str(style)
     raise ValueError(
-        f"the driver of {type(connection).__name__!r} does not tell its paramstyle: pass paramstyle="
+        f"the driver of {type(connection).__name__!r} does not tell its paramstyle: pass paramstyle=,"
+        " or an AsyncEngine of SQLAlchemy if it is no DB-API driver, like asyncpg"
     )
 
 
