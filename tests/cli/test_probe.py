@@ -7,6 +7,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import anyio
@@ -18,7 +19,7 @@ from resilient_sse._core.errors import HandshakeError
 from resilient_sse.cli.exits import Exit
 from resilient_sse.cli.probe.asking import examine
 from resilient_sse.cli.probe.checks import check_all, compare
-from resilient_sse.cli.probe.seen import Item, Seen
+from resilient_sse.cli.probe.seen import Arrival, Item, Seen
 from resilient_sse.testing import comment, event, pause
 from resilient_sse.testing.script import Reply
 from resilient_sse.testing.server import ReferenceServer, faults
@@ -36,6 +37,7 @@ GOOD = {
 GOOD_LOWER = {name.lower(): value for name, value in GOOD.items()}
 EVENTS = tuple((str(number), f"event {number}") for number in range(1, 7))
 BEATS = (pause(10), comment("ping")) * 4
+NUMBERS = count(1)
 FROM = {name: number for number, (name, _) in enumerate(EVENTS, 1)}
 
 
@@ -140,6 +142,11 @@ def at_once(due):
     ][: 2 + 2 * (len(due) > 3)]
 
 
+def greeted(due):
+    """Begin with an event that has no id and differs each time, as many servers do."""
+    return [event(f"connection {next(NUMBERS)}", event="open"), *written(due)]
+
+
 def in_latin_1(due):
     """Write another encoding."""
     return [event(f"\xe9t\xe9 {name}", id=name).decode().encode("latin-1") for name, _ in due]
@@ -201,6 +208,10 @@ SERVERS = {
     "holes": (serving(events=EVENTS[::2], position=behind(1, of=2)), {"ids": "warn"}),
     "from the start": (serving(position=behind(-6)), {"resume": "fail"}),
     "one too early": (serving(position=behind(-1)), {}),
+    "a greeting": (serving(shape=lambda due: [event("hello"), *written(due)]), {}),
+    "other greetings": (serving(shape=greeted), {}),
+    "from the start, greeted": (serving(shape=greeted, position=behind(-6)), {"resume": "fail"}),
+    "greeted, leaves out": (serving(shape=greeted, position=behind(1)), {"resume": "fail"}),
     "leaves out": (serving(position=behind(1)), {"resume": "fail"}),
     "a limit": (limited, {"resume": "warn"}),
     "live only": (serving(position=behind(6)), {"resume": "fail"}),
@@ -336,6 +347,8 @@ def test_what_resuming_came_to(*, named, got, status, ended, silence, verdict):
         seen.take(event(f"event {name}", id=name), 1)
     known = [Item("message", f"event {name}", name) for name in "123456"]
     assert compare(known, named - 1, seen)[0] == verdict
+    seen.arrivals[:0] = [Arrival(0, 0, 0, [Item("open", "connection 2")])] * (status == 200)
+    assert compare([Item("open", "connection 1"), *known], named, seen)[0] == verdict, "greeted"
 
 
 @pytest.mark.parametrize(

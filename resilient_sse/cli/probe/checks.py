@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from resilient_sse.cli.probe.seen import Item, Seen
@@ -238,7 +238,7 @@ def heartbeat(found: Findings) -> Judged:
 
 @_point("Give each event an id of its own: a number that rises by one, the same for everybody.")
 def ids(found: Findings) -> Judged:
-    events = found.first.events
+    events = found.first.events[_greetings(found.first.events) :]
     ids = [event.id for event in events if event.id]
     if not events:
         return NOT_SEEN, "no event came"
@@ -271,6 +271,11 @@ def resume(found: Findings) -> Judged:
     return FAIL, "no event says where to go on"
 
 
+def _greetings(events: Sequence[Item]) -> int:
+    """Count what stands before the first id: each connection is told it, so it is not part of what is resumed."""
+    return next((at for at, event in enumerate(events) if event.id), 0)
+
+
 def compare(known: Sequence[Item], anchor: int, seen: Seen) -> Judged:
     """Hold what came against what had followed that one of the *known* events."""
     got, due = seen.events, anchor + 1
@@ -280,7 +285,9 @@ def compare(known: Sequence[Item], anchor: int, seen: Seen) -> Judged:
         return FAIL if seen.ended else NOT_SEEN, f"no answer in {seen.seconds:.1f} s{why}"
     if not seen.is_stream and (behind or seen.status != _NO_CONTENT):
         return FAIL, f"was refused with status {seen.status}"
-    if anchor and known[0] in got[:1]:
+    hello = _greetings(known)
+    got = [*dropwhile(lambda item: not item.id, got[:hello]), *got[hello:]]
+    if anchor > hello and known[hello] in got[:1]:
         return FAIL, "began at the start again, whatever the id"
     before = next((at for at, item in enumerate(got) if item not in known[:due]), len(got))
     came = got[before:]
