@@ -102,7 +102,7 @@ class SQLCheckpoint:
         Raises:
             CheckpointError: Another consumer has moved the position, no stream has loaded it yet, or *event* is
                 the one recorded last: its commit was done, though the answer may have been lost.  Roll back.
-                Or the connection is in autocommit, as far as the driver tells (sqlite3, psycopg).
+                Or the connection is in autocommit, as far as the driver tells (sqlite3, psycopg, mysql-connector).
         """
         _at_once(self.arecord(connection, event, key=key))
 
