@@ -351,6 +351,14 @@ def test_what_resuming_came_to(*, named, got, status, ended, silence, verdict):
     assert compare([Item("open", "connection 1"), *known], named, seen)[0] == verdict, "greeted"
 
 
+async def test_a_server_that_only_goes_on(script):
+    """P32: a server that ignores the id and sends what is new, as most without a history do, is told so."""
+    script.play(serving())
+    found = await examined(script, serving(events=(("7", "event 7"), ("8", "event 8")), position=lambda _: 0))
+    told = "by the header Last-Event-ID: none of 3 events came again, but others, from 7 on"
+    assert said(found, "resume") == ("fail", told)
+
+
 @pytest.mark.parametrize(
     "beats,events,every",
     [

@@ -291,6 +291,9 @@ def compare(known: Sequence[Item], anchor: int, seen: Seen) -> Judged:
         return FAIL, "began at the start again, whatever the id"
     before = next((at for at, item in enumerate(got) if item not in known[:due]), len(got))
     came = got[before:]
+    if came and behind and not {*came} & {*behind}:
+        others = f", from {came[0].id} on" if came[0].id else ""
+        return FAIL, f"none of {counted(len(behind), 'event')} came again, but others{others}"
     again = 0
     for theirs, ours in zip(came, behind, strict=False):
         if theirs != ours:
