@@ -110,15 +110,16 @@ def test_a_proxy_before_it(project):
     assert "2 passed" in output
 
 
+@pytest.mark.parametrize("missing", ["starlette", "sse_starlette", "uvicorn"])
 @pytest.mark.proof
 @pytest.mark.ci
-def test_a_missing_extra_names_the_remedy(project):
+def test_a_missing_extra_names_the_remedy(project, missing):
     """Who asks for the server without what it needs reads what to install."""
     code, output = project.run(
-        conftest="""
+        conftest=f"""
             import sys
 
-            sys.modules["sse_starlette"] = None
+            sys.modules[{missing!r}] = None
         """,
         test_server="""
             def test_server(sse_server):
@@ -130,5 +131,5 @@ def test_a_missing_extra_names_the_remedy(project):
     )
     assert code == 1, output
     assert "1 passed, 1 error" in output
-    assert "MissingExtraError: the reference server needs sse-starlette" in output
+    assert f"MissingExtraError: the reference server needs {missing.replace('_', '-')}" in output
     assert "pip install 'resilient-sse[testing]'" in output

@@ -467,6 +467,18 @@ def test_a_server_runs_once_at_a_time(start, listen):
         assert again.publish("y") == 2
 
 
+def test_the_port_is_taken(start):
+    """Bad input: the error names the fix, and nothing is left behind."""
+    running = start()
+    before = threading.active_count()
+    with (
+        pytest.raises(OSError, match=r"cannot be used .*; choose another, or 0"),
+        serving(ReferenceServer(), port=running.port),
+    ):
+        pass
+    assert threading.active_count() == before
+
+
 async def test_for_async_code():
     """From async code too, on both backends: a call blocks for a moment, and the port is free at the end."""
     with serving(ReferenceServer(start="first")) as running:

@@ -6,6 +6,7 @@ import inspect
 import re
 import socket
 import time
+from itertools import pairwise
 
 import anyio
 import pytest
@@ -146,6 +147,18 @@ def test_the_defaults():
     defaults = {"heartbeat": 10.0, "heartbeat_ids": False, "retry": 1000, "gzip": False}
     defaults |= {"page": 100, "send_timeout": 30.0, "start": "live"}
     assert {name: parameters[name].default for name in defaults} == defaults
+
+
+@pytest.mark.proof
+@pytest.mark.ci
+def test_heartbeats_come_every_ten_seconds(start, listen):
+    """R26: 10.0 s +- 0.5, twice in a row, by the clock."""
+    heard = listen(start().url)
+    times = [time.monotonic()]
+    for _ in range(2):
+        assert heard.blocks(1) == [b"event: heartbeat\ndata: {}\n\n"]
+        times.append(time.monotonic())
+    assert all(abs(later - earlier - 10) < 0.5 for earlier, later in pairwise(times))
 
 
 async def test_heartbeats_with_ids_leave_no_hole(start):
