@@ -255,7 +255,7 @@ def _reference(connection: Any) -> weakref.ref[Any] | None:  # noqa: ANN401
 
 
 def _commits_alone(connection: Any) -> bool:  # noqa: ANN401
-    """Tell whether sqlite3 or psycopg would commit each statement by itself."""
+    """Tell whether sqlite3, psycopg or mysql-connector would commit each statement by itself."""
     status = getattr(getattr(connection, "info", None), "transaction_status", None)
     idle = getattr(connection, "in_transaction", None) is False  # sqlite3; of SQLAlchemy it is a method
     by_hand = idle and getattr(connection, "isolation_level", "") is None

@@ -2,7 +2,10 @@
 
 import gc
 import inspect
+import os
+import signal
 import sys
+import threading
 import tracemalloc
 import types
 from collections import Counter
@@ -108,6 +111,24 @@ async def gives_up(stream: Any, kind: type[Exception]) -> Any:
     with pytest.raises(kind) as caught:
         await drain(stream)
     return caught.value
+
+
+def fork_beside(thread: threading.Thread, inside: threading.Event, run: Callable[[], Any]) -> int:
+    """Fork when a new thread has got *inside*, have the child *run*, and return its exit code."""
+    thread.start()
+    assert inside.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(5)  # a child that hangs is killed, and seen
+        code = 1
+        try:
+            run()
+            code = 0
+        finally:
+            os._exit(code)
+    thread.join(10)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 async def later(seconds: float, deed: Callable[[], Any]) -> None:

@@ -4,7 +4,6 @@ import gc
 import logging
 import math
 import os
-import signal
 import threading
 import time
 from collections import Counter
@@ -33,7 +32,7 @@ from resilient_sse import (
 )
 from resilient_sse._client import breaker as shell
 from resilient_sse.testing import Refusal, Reply, Script, comment, event, pause, run_in_virtual_time
-from tests.client.support import END, URL, drain, gives_up, later, make, one_loop
+from tests.client.support import END, URL, drain, fork_beside, gives_up, later, make, one_loop
 
 CLOSED, OPEN, HALF_OPEN = CircuitState
 ORIGIN = "https://host:443"
@@ -425,15 +424,11 @@ def test_a_fork_while_a_thread_uses_it(monkeypatch):
 
     monkeypatch.setattr(shell, "time", SimpleNamespace(monotonic=monotonic))
     thread = threading.Thread(target=lambda: breaker.states)
-    thread.start()
-    assert inside.wait(10)
-    child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(5)  # a child that hangs is killed, and seen
-        os._exit(breaker.states != {})
-    thread.join(10)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def use() -> None:
+        assert breaker.states == {}
+
+    assert fork_beside(thread, inside, use) == 0
 
 
 def test_threads_share_one():

@@ -16,7 +16,7 @@ from resilient_sse._core.recovery import Recovery
 from resilient_sse.metrics.catalogue import METRICS
 from resilient_sse.metrics.prometheus import PrometheusMetrics
 from resilient_sse.testing import run_in_virtual_time
-from tests.client.support import URL, drain, make, numbered
+from tests.client.support import URL, drain, fork_beside, make, numbered
 from tests.metrics.torment import given_up, tormented
 from tests.monitoring.tools import need
 
@@ -98,16 +98,7 @@ def test_a_fork_while_a_thread_makes_an_exporter():
             super().register(collector)
 
     thread = threading.Thread(target=PrometheusMetrics, args=[Slow()])
-    thread.start()
-    assert inside.wait(10)
-    child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(5)  # a child that hangs is killed, and seen
-        PrometheusMetrics(CollectorRegistry())
-        os._exit(0)
-    thread.join(10)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert fork_beside(thread, inside, lambda: PrometheusMetrics(CollectorRegistry())) == 0
 
 
 FORKED = ("sse_client_events_delivered_total", "sse_streams_started_total", "sse_reconnect_time_ms_count")
